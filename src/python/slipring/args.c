@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Arguments: of vectorcalls, timeouts, counts. */
+#include "core.h"
+
+#include <math.h>
+
+int args_parse(const char *function, PyObject *const *args, Py_ssize_t nargs, PyObject *names,
+               const char *const *keywords, Py_ssize_t positional, PyObject **out)
+{
+    if (nargs > positional) {
+        PyErr_Format(PyExc_TypeError, "%s() takes at most %zd positional arguments (%zd given)",
+                     function, positional, nargs);
+        return -1;
+    }
+    for (Py_ssize_t i = 0; keywords[i] != NULL; i++) {
+        out[i] = i < nargs ? args[i] : NULL;
+    }
+    const Py_ssize_t named = names == NULL ? 0 : PyTuple_GET_SIZE(names);
+    for (Py_ssize_t k = 0; k < named; k++) {
+        PyObject *name = PyTuple_GET_ITEM(names, k);
+        Py_ssize_t i = 0;
+        while (keywords[i] != NULL && PyUnicode_CompareWithASCIIString(name, keywords[i]) != 0) {
+            i++;
+        }
+        if (keywords[i] == NULL || i < nargs) {
+            PyErr_Format(PyExc_TypeError,
+                         keywords[i] == NULL ? "%s() got an unexpected keyword argument '%U'"
+                                             : "%s() got multiple values for argument '%U'",
+                         function, name);
+            return -1;
+        }
+        out[i] = args[nargs + k];
+    }
+    return 0;
+}
+
+int deadline_from(PyObject *timeout, int64_t *deadline_ns)
+{
+    if (timeout == NULL || timeout == Py_None) {
+        *deadline_ns = SLIPRING_FOREVER;
+        return 0;
+    }
+    const double seconds = PyFloat_AsDouble(timeout);
+    if (seconds == -1.0 && PyErr_Occurred()) {
+        return -1;
+    }
+    if (isnan(seconds)) {
+        PyErr_SetString(PyExc_ValueError, "timeout: not a number; None waits for ever");
+        return -1;
+    }
+    if (seconds <= 0) {
+        *deadline_ns = DEADLINE_TRY;
+    } else if (seconds > 9e9) { /* three centuries do not fit the clock */
+        *deadline_ns = SLIPRING_FOREVER;
+    } else {
+        *deadline_ns = slipring_now_ns() + (int64_t)(seconds * 1e9);
+    }
+    return 0;
+}
+
+int count_from(PyObject *object, uint64_t *count)
+{
+    if (object == NULL || object == Py_None) {
+        return 0;
+    }
+    const unsigned long long value = PyLong_AsUnsignedLongLong(object);
+    if (value == (unsigned long long)-1 && PyErr_Occurred()) {
+        return -1;
+    }
+    *count = value;
+    return 0;
+}
+
+int wait_from(const struct module_state *state, PyObject *object, uint32_t *wait)
+{
+    static const char *const names[] = {"adaptive", "spin", "sleep"};
+    if (object == NULL) {
+        return 0;
+    }
+    for (uint32_t i = 0; i < 3; i++) {
+        if (PyUnicode_Check(object) && PyUnicode_CompareWithASCIIString(object, names[i]) == 0) {
+            *wait = i; /* slipring_wait, in this order */
+            return 0;
+        }
+    }
+    raise_invalid(state, "wait: %R; one of \"adaptive\", \"spin\", \"sleep\"", object);
+    return -1;
+}

@@ -1,0 +1,134 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What the parts of the extension share.
+ *
+ *     Ring ---------> core <------ Producer <------ Loan <--- Field <--- numpy array
+ *                      ^---------- Consumer <------ View <--- Field <--- numpy array, tensor
+ *
+ * Arrows are references. A core is one handle of a ring in this process: it keeps the mapping, so
+ * memory that an array shows is there as long as the array. A View is the lease of its slots: it
+ * returns them when the last that refers to it dies. No object refers to one left of it, so that
+ * none needs the garbage collector.
+ *
+ * Nothing here relies on the interpreter's lock: what threads share are atomics, or is guarded by
+ * the lock of its producer or consumer (lock.h).
+ */
+#ifndef SLIPRING_PYTHON_CORE_H
+#define SLIPRING_PYTHON_CORE_H
+
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+
+#include <slipring/slipring.h>
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* A result that changes nothing for the caller. */
+static inline void ignore(int result)
+{
+    (void)result;
+}
+
+#if PY_VERSION_HEX >= 0x030D0000
+#define BEGIN_CRITICAL(object) Py_BEGIN_CRITICAL_SECTION(object)
+#define END_CRITICAL() Py_END_CRITICAL_SECTION()
+#else /* the interpreter's lock does it */
+#define BEGIN_CRITICAL(object)
+#define END_CRITICAL()
+#endif
+
+/* What the module owns; lives as long as any object of its types. */
+struct module_state {
+    PyObject *error, *closed, *peer_died, *evicted, *damaged, *forked, *invalid, *exists,
+        *not_found, *denied, *busy, *canceled;
+    PyTypeObject *ring_type, *producer_type, *loan_type, *consumer_type, *view_type, *field_type,
+        *turns_type;
+};
+
+struct core_field {
+    struct slipring_field field;
+    uint64_t offset;
+    PyObject *name;
+    const char
+        *format; /* PEP 3118; elements without one are shown as unsigned words of their size */
+    const char *typestr; /* NumPy's name of that */
+    uint32_t item_bytes;
+    bool bits;       /* NumPy has no such type: shown as the words that hold it */
+    bool packed;     /* elements narrower than a byte: shown as bytes */
+    PyObject *dtype; /* NumPy's, made at first use (numpy.c); atomic */
+};
+
+struct core {
+    uint32_t references; /* atomic */
+    struct slipring_ring *ring;
+    PyObject *module;
+    struct module_state *state; /* the module's */
+    uint64_t slots, slot_bytes, stride;
+    uint32_t flags, full, geometry;
+    bool read_only;
+    uint32_t field_count;
+    struct core_field fields[];
+};
+
+/* module.c: the state behind a type of ours, and its type by where it stands. */
+struct module_state *state_of(PyTypeObject *type);
+extern struct PyModuleDef slipring_module;
+
+/* ring.c. Takes the handle over, also on failure (then NULL, with the error set). */
+struct core *core_new(PyObject *module, struct slipring_ring *ring, bool read_only);
+struct core *core_hold(struct core *core);
+void core_drop(struct core *core);
+/* Index of the field of that name, -1 with KeyError. */
+int core_find_field(const struct core *core, PyObject *name);
+/* Of a single field; -1 with the error set if there are several. */
+int core_single_field(const struct core *core);
+
+/* errors.c: set the exception for a negative errno; always NULL. error: from a set-up call, or
+ * NULL; doing: what was tried, for the text ("acquire"). */
+int errors_init(PyObject *module, struct module_state *state);
+PyObject *raise_setup(const struct module_state *state, int code,
+                      const struct slipring_error *error);
+PyObject *raise_code(const struct core *core, int code, const char *doing);
+PyObject *raise_invalid(const struct module_state *state, const char *format, ...);
+
+/* schema.c */
+int schema_parse(const struct module_state *state, PyObject *schema,
+                 struct slipring_field fields[SLIPRING_FIELDS_MAX], uint32_t *count);
+void schema_describe(struct core_field *field);
+PyObject *schema_object(const struct core *core);
+PyObject *schema_names(const struct core *core); /* for a text */
+
+/* What is shown of a tensor: of elements that nobody else knows, words or bytes of their size. */
+struct shown {
+    void *data;
+    const char *format, *typestr;
+    Py_ssize_t item_bytes;
+    int ndim;
+    Py_ssize_t shape[SLIPRING_DIMS_MAX + 1], strides[SLIPRING_DIMS_MAX + 1]; /* bytes */
+};
+void schema_show(const struct core_field *field, const struct slipring_tensor *tensor,
+                 struct shown *shown);
+
+/* numpy.c: an array over what is shown, with owner (a reference taken) as its base. */
+PyObject *numpy_array(struct core_field *field, const struct shown *shown, bool writable,
+                      PyObject *owner);
+
+/* args.c: timeouts (None: for ever, 0: do not wait, seconds) as a deadline. */
+#define DEADLINE_TRY INT64_MIN
+int deadline_from(PyObject *timeout, int64_t *deadline_ns);
+int count_from(PyObject *object, uint64_t *count);
+int wait_from(const struct module_state *state, PyObject *object, uint32_t *wait);
+/* consumer.c: "gate", or ("evict", seconds). */
+int slow_from(const struct module_state *state, PyObject *slow, uint32_t *policy,
+              uint64_t *after_ns);
+
+/* Arguments of a vectorcall by position or name; missing ones are NULL. Names end with NULL. */
+int args_parse(const char *function, PyObject *const *args, Py_ssize_t nargs, PyObject *names,
+               const char *const *keywords, Py_ssize_t positional, PyObject **out);
+
+/* The types, made by module.c. */
+extern PyType_Spec ring_spec, producer_spec, loan_spec, consumer_spec, view_spec, field_spec,
+    turns_spec;
+
+#endif

@@ -1,0 +1,199 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The exceptions, and which of them a negative errno becomes. */
+#include "core.h"
+
+#include <errno.h>
+#include <stdarg.h>
+
+static int add_error(PyObject *module, PyObject **slot, const char *name, PyObject *bases,
+                     const char *doc)
+{
+    char full[64];
+    PyOS_snprintf(full, sizeof full, "slipring.%s", name);
+    *slot = PyErr_NewExceptionWithDoc(full, doc, bases, NULL);
+    if (*slot == NULL) {
+        return -1;
+    }
+    return PyModule_AddObjectRef(module, name, *slot);
+}
+
+static int add_pair(PyObject *module, PyObject **slot, const char *name, PyObject *base,
+                    PyObject *builtin, const char *doc)
+{
+    PyObject *bases = PyTuple_Pack(2, base, builtin);
+    const int result = bases == NULL ? -1 : add_error(module, slot, name, bases, doc);
+    Py_XDECREF(bases);
+    return result;
+}
+
+int errors_init(PyObject *module, struct module_state *s)
+{
+    if (add_error(module, &s->error, "Error", PyExc_OSError,
+                  "What slipring could not do; errno says which way. Base of the others.") != 0 ||
+        add_error(module, &s->closed, "Closed", s->error,
+                  "The stream has ended: the producer closed it and all of it was read.") != 0 ||
+        add_error(module, &s->peer_died, "PeerDied", s->error,
+                  "The process on the other side died without closing; `pid` and `role` name it. "
+                  "Another may take over: wait again, or attach with await_producer=True.") != 0 ||
+        add_error(module, &s->evicted, "Evicted", s->error,
+                  "The producer went on without this consumer, as its policy allows: what it still "
+                  "holds is void. Make a new consumer; start=sequence tells what was missed.") !=
+            0 ||
+        add_error(module, &s->damaged, "Damaged", s->error,
+                  "Not a ring, or a message whose checksum does not match.") != 0 ||
+        add_error(module, &s->forked, "Forked", s->error,
+                  "A producer or consumer of the parent process, used in a forked child. Make a "
+                  "new one from the ring, which may be used in both.") != 0 ||
+        add_error(module, &s->busy, "Busy", s->error,
+                  "Another live process has the place: a producer, or a group of one's member.") !=
+            0 ||
+        add_error(module, &s->canceled, "Canceled", s->error, "wake() ended the wait.") != 0) {
+        return -1;
+    }
+    return add_pair(module, &s->invalid, "Invalid", s->error, PyExc_ValueError,
+                    "An argument that the ring does not go with; nothing was changed.") != 0 ||
+                   add_pair(module, &s->exists, "Exists", s->error, PyExc_FileExistsError,
+                            "The ring's name is taken.") != 0 ||
+                   add_pair(module, &s->not_found, "NotFound", s->error, PyExc_FileNotFoundError,
+                            "No ring of that name.") != 0 ||
+                   add_pair(module, &s->denied, "Denied", s->error, PyExc_PermissionError,
+                            "The rights given do not allow it.") != 0
+               ? -1
+               : 0;
+}
+
+static PyObject *type_for(const struct module_state *state, int code)
+{
+    switch (-code) {
+    case EPIPE:
+        return state->closed;
+    case EOWNERDEAD:
+        return state->peer_died;
+    case ESTALE:
+        return state->evicted;
+    case EBADMSG:
+    case EPROTONOSUPPORT:
+        return state->damaged;
+    case ECHILD:
+        return state->forked;
+    case EBUSY:
+        return state->busy;
+    case ECANCELED:
+        return state->canceled;
+    case EINVAL:
+    case EMSGSIZE:
+    case EOVERFLOW:
+        return state->invalid;
+    case EEXIST:
+        return state->exists;
+    case ENOENT:
+        return state->not_found;
+    case EPERM:
+    case EACCES:
+        return state->denied;
+    case EAGAIN:
+    case ETIMEDOUT:
+        return PyExc_TimeoutError;
+    default:
+        return state->error;
+    }
+}
+
+/* Takes text over. */
+static PyObject *raise_text(const struct module_state *state, int code, PyObject *text)
+{
+    PyObject *value =
+        text == NULL ? NULL : PyObject_CallFunction(type_for(state, code), "iN", -code, text);
+    if (value != NULL) {
+        PyErr_SetObject((PyObject *)Py_TYPE(value), value);
+        Py_DECREF(value);
+    }
+    return NULL;
+}
+
+PyObject *raise_setup(const struct module_state *state, int code,
+                      const struct slipring_error *error)
+{
+    return raise_text(state, code,
+                      PyUnicode_FromFormat(
+                          "%s (%s)", error->text[0] != '\0' ? error->text : slipring_strerror(code),
+                          error->call));
+}
+
+PyObject *raise_invalid(const struct module_state *state, const char *format, ...)
+{
+    va_list list;
+    va_start(list, format);
+    PyObject *text = PyUnicode_FromFormatV(format, list);
+    va_end(list);
+    return raise_text(state, -EINVAL, text);
+}
+
+static PyObject *raise_dead(const struct core *core)
+{
+    struct slipring_info info = {.struct_size = sizeof info};
+    const int pid = slipring_ring_info(core->ring, &info) == 0 ? info.producer_pid : 0;
+    PyObject *text = PyUnicode_FromFormat(
+        "the producer (process %d) died without closing, and all it published was read; wait again "
+        "for one that takes over (await_producer=True waits on by itself)",
+        pid);
+    PyObject *value =
+        text == NULL ? NULL : PyObject_CallFunction(core->state->peer_died, "iN", EOWNERDEAD, text);
+    PyObject *number = value == NULL ? NULL : PyLong_FromLong(pid);
+    PyObject *role = number == NULL ? NULL : PyUnicode_FromString("producer");
+    if (role != NULL && PyObject_SetAttrString(value, "pid", number) == 0 &&
+        PyObject_SetAttrString(value, "role", role) == 0) {
+        PyErr_SetObject(core->state->peer_died, value);
+    }
+    Py_XDECREF(role);
+    Py_XDECREF(number);
+    Py_XDECREF(value);
+    return NULL;
+}
+
+static const char *cure_for(int code)
+{
+    switch (-code) {
+    case EPIPE:
+        return "the producer closed the stream for good; to produce again make a new ring (a name "
+               "must "
+               "be unlinked first)";
+    case ESTALE:
+        return "evicted: the producer went on without this consumer, and what it holds is void; "
+               "make a new consumer";
+    case EBADMSG:
+        return "the message's checksum does not match its bytes: something wrote to the ring's "
+               "memory";
+    case ECHILD:
+        return "this producer or consumer is the parent process's; make a new one from the ring in "
+               "the child";
+    case ECANCELED:
+        return "wake() ended the wait";
+    case EAGAIN:
+    case ETIMEDOUT:
+        return "timed out";
+    case ENOBUFS:
+        return "as many slots as the ring's hold_max are held; let some views go, or create the "
+               "ring with a larger hold_max";
+    default:
+        return slipring_strerror(code);
+    }
+}
+
+PyObject *raise_code(const struct core *core, int code, const char *doing)
+{
+    if (code == -ENOMEM) {
+        return PyErr_NoMemory();
+    }
+    if (code == -EOWNERDEAD) {
+        return raise_dead(core);
+    }
+    if (code == -EMSGSIZE) {
+        return raise_text(core->state, code,
+                          PyUnicode_FromFormat("%s: larger than the ring, which has %llu slots of "
+                                               "%llu bytes",
+                                               doing, (unsigned long long)core->slots,
+                                               (unsigned long long)core->slot_bytes));
+    }
+    return raise_text(core->state, code, PyUnicode_FromFormat("%s: %s", doing, cure_for(code)));
+}

@@ -1,0 +1,141 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "lock.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { FREE = 0, HELD = 1, WANTED = 2 };
+enum { FUTEX_WAIT_HERE = 0 | 128, FUTEX_WAKE_HERE = 1 | 128 }; /* of this process alone */
+
+static void note_holder(struct lock *lock)
+{
+    /* Relaxed: a thread compares it with itself only. */
+    __atomic_store_n(&lock->holder, PyThread_get_thread_ident(), __ATOMIC_RELAXED);
+}
+
+bool lock_try(struct lock *lock)
+{
+    uint32_t free = FREE;
+    /* Acquire, paired with lock_give(): what the last holder did. */
+    if (!__atomic_compare_exchange_n(&lock->word, &free, HELD, false, __ATOMIC_ACQUIRE,
+                                     __ATOMIC_RELAXED)) {
+        return false;
+    }
+    note_holder(lock);
+    return true;
+}
+
+bool lock_mine(const struct lock *lock)
+{
+    return __atomic_load_n(&lock->holder, __ATOMIC_RELAXED) == PyThread_get_thread_ident();
+}
+
+void lock_give(struct lock *lock)
+{
+    __atomic_store_n(&lock->holder, 0, __ATOMIC_RELAXED); /* as above */
+    if (__atomic_exchange_n(&lock->word, FREE, __ATOMIC_RELEASE) == WANTED) {
+        (void)syscall(SYS_futex, &lock->word, FUTEX_WAKE_HERE, 1, NULL, NULL, 0);
+    }
+}
+
+/* Asleep until it may be free, or so long. 0, or -EINTR. */
+static int lock_sleep(struct lock *lock, int64_t left_ns)
+{
+    const struct timespec left = {.tv_sec = left_ns / 1000000000, .tv_nsec = left_ns % 1000000000};
+    int result;
+    Py_BEGIN_ALLOW_THREADS
+    result = syscall(SYS_futex, &lock->word, FUTEX_WAIT_HERE, WANTED, &left, NULL, 0) != 0 &&
+                     errno == EINTR
+                 ? -EINTR
+                 : 0;
+    Py_END_ALLOW_THREADS
+    return result;
+}
+
+/* true: taken, for whoever sleeps too: that one is woken when it is given. */
+static bool lock_want(struct lock *lock)
+{
+    if (__atomic_exchange_n(&lock->word, WANTED, __ATOMIC_ACQUIRE) != FREE) {
+        return false;
+    }
+    note_holder(lock);
+    return true;
+}
+
+void lock_take_soon(struct lock *lock)
+{
+    if (lock_try(lock)) {
+        return;
+    }
+    while (!lock_want(lock)) {
+        (void)lock_sleep(lock, WAIT_STEP_NS);
+    }
+}
+
+int lock_take(struct lock *lock, int64_t deadline_ns, const char *doing)
+{
+    if (lock_try(lock)) {
+        return 0;
+    }
+    if (lock_mine(lock)) {
+        PyErr_Format(PyExc_RuntimeError,
+                     "%s: called from a signal's handler while this thread waits in the same "
+                     "handle; raise there, or call wake()",
+                     doing);
+        return -1;
+    }
+    while (!lock_want(lock)) {
+        int64_t left = WAIT_STEP_NS;
+        if (deadline_ns != SLIPRING_FOREVER) {
+            const int64_t now = slipring_now_ns();
+            if (now >= deadline_ns) {
+                PyErr_Format(PyExc_TimeoutError,
+                             "%s: another thread uses this handle; give each thread its own, or a "
+                             "longer timeout",
+                             doing);
+                return -1;
+            }
+            left = deadline_ns - now < left ? deadline_ns - now : left;
+        }
+        (void)lock_sleep(lock, left);
+        if (PyErr_CheckSignals() != 0) {
+            return -1;
+        }
+    }
+    return 0;
+}
+
+/* ---- forks ---- */
+
+static uint32_t forks; /* atomic */
+
+static void note_fork(void)
+{
+    __atomic_add_fetch(&forks, 1, __ATOMIC_RELAXED); /* the child has one thread */
+}
+
+static int registered;
+
+static void register_once(void)
+{
+    registered = pthread_atfork(NULL, NULL, note_fork);
+}
+
+int forks_init(void)
+{
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    (void)pthread_once(&once, register_once);
+    if (registered != 0) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    return 0;
+}
+
+uint32_t forks_count(void)
+{
+    return __atomic_load_n(&forks, __ATOMIC_RELAXED); /* see above */
+}

@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The lock of a producer or consumer handle, which one thread at a time may use. Held over waits,
+ * with the interpreter's lock released; whoever else wants it waits likewise. And the count of
+ * forks, by which an object knows that its handle is the parent's.
+ */
+#ifndef SLIPRING_PYTHON_LOCK_H
+#define SLIPRING_PYTHON_LOCK_H
+
+#include "core.h"
+
+/* No call of the C core sleeps longer, so that signals which another thread took are answered. */
+#define WAIT_STEP_NS INT64_C(250000000)
+
+/* Taken and given some millions of times a second: one swap each while nobody else wants it, where
+ * the interpreter's own lock would ask the clock. All zero: free. */
+struct lock {
+    uint32_t word;        /* 0 free, 1 held, 2 held and somebody may sleep on it; atomic */
+    unsigned long holder; /* thread, 0: none; atomic */
+};
+
+/* Take the lock before the deadline. 0, or -1 with the error set: TimeoutError, a signal's, or
+ * RuntimeError: this thread has it, so a signal's handler called into the handle that waits. */
+int lock_take(struct lock *lock, int64_t deadline_ns, const char *doing);
+bool lock_mine(const struct lock *lock); /* this thread has it */
+bool lock_try(struct lock *lock);
+void lock_give(struct lock *lock);
+/* Without a deadline, for destructors; where it is held for moments only. */
+void lock_take_soon(struct lock *lock);
+
+/* Forks between the first process and this one. */
+int forks_init(void);
+uint32_t forks_count(void);
+
+#endif

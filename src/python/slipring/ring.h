@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef SLIPRING_PYTHON_RING_H
+#define SLIPRING_PYTHON_RING_H
+
+#include "core.h"
+
+struct ring_object {
+    PyObject_HEAD struct core *core; /* NULL once closed */
+    uint32_t open_flags;
+};
+
+struct core *ring_take(struct ring_object *self);
+
+/* ring_info.c */
+PyObject *ring_info(struct ring_object *self, PyObject *unused);
+PyObject *ring_members(struct ring_object *self, PyObject *unused);
+PyObject *ring_groups(struct ring_object *self, PyObject *unused);
+PyObject *ring_dead_letters(struct ring_object *self, PyObject *unused);
+
+#endif

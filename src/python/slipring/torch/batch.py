@@ -1,0 +1,248 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A batch taken apart into a structure and its tensors, and put together again.
+
+A structure is what the two ends need besides the tensors' bytes. It is the same from batch to batch
+as long as types, shapes and places are, so that it is sent once:
+
+    ("plain", spec, layout)      lists, tuples and dicts of tensors; a leaf is its index in layout
+    ("pickle", bytes, layout)    anything else, pickled, with leaves as calls of leaf()
+
+layout has for each leaf (kind, dtype, shape, strides or None, offset, items).
+"""
+
+import ctypes
+import io
+import mmap
+import os
+import pickle
+import threading
+from multiprocessing.reduction import ForkingPickler
+
+import numpy
+import torch
+
+ALIGN = 256  # of each tensor in a slot
+TENSOR, GRADIENT, ARRAY = 0, 1, 2  # kinds; GRADIENT: a tensor that requires one
+
+
+sizes = {}
+
+
+def item_bytes(dtype):
+    """Of one element. (Older torch has no dtype.itemsize.)"""
+    size = sizes.get(dtype)
+    if size is None:
+        size = sizes[dtype] = torch.empty((), dtype=dtype).element_size()
+    return size
+
+
+def aligned(size):
+    return (size + ALIGN - 1) & -ALIGN
+
+
+class Memory:
+    """The payload of a tensor ring's slots, mapped into this process to be written.
+
+    The library maps a consumer's ring for reading only; a batch is its taker's to change. The
+    payload of all slots is the last part of the data object.
+    """
+
+    def __init__(self, ring):
+        info = ring.info()
+        self.slots = info.slots
+        self.stride = info.payload_stride
+        self.mask = self.slots - 1
+        area = self.slots * self.stride
+        # The ring's own descriptor may be for reading only.
+        fd = os.open(f"/proc/self/fd/{ring.fds()[0]}", os.O_RDWR | os.O_CLOEXEC)
+        try:
+            self.map = mmap.mmap(
+                fd,
+                area,
+                flags=mmap.MAP_SHARED | getattr(mmap, "MAP_POPULATE", 0x8000),
+                prot=mmap.PROT_READ | mmap.PROT_WRITE,
+                offset=info.data_bytes - area,
+            )
+        finally:
+            os.close(fd)
+        self.view = memoryview(self.map)
+        self.address = torch.frombuffer(self.map, dtype=torch.uint8).data_ptr()
+        self.unpin = None
+        # An instance is one slot: what tensors are made of, and what keeps their lease.
+        self.slot_type = type("Slot", (ctypes.c_char * self.stride,), {})
+
+    def __del__(self):
+        unpin = getattr(self, "unpin", None)
+        if unpin is not None:
+            unpin()
+
+    def write(self, sequence, data):
+        """Writes the beginning of a slot."""
+        start = (sequence & self.mask) * self.stride
+        self.map[start : start + len(data)] = data
+
+    def slot(self, sequence, lease):
+        slot = self.slot_type.from_buffer(self.map, (sequence & self.mask) * self.stride)
+        slot.lease = lease
+        return slot
+
+
+# ---- leaves ----
+
+
+def carried(tensor):
+    """Whether a tensor's bytes can travel in a slot (else torch's own reducers send it)."""
+    return (
+        tensor.layout is torch.strided
+        and tensor.device.type == "cpu"
+        and not tensor.is_quantized
+        and not tensor.is_conj()
+        and not tensor.is_neg()
+        and not tensor.is_nested
+        and (tensor.is_leaf or not tensor.requires_grad)
+    )
+
+
+def carried_array(array):
+    return not array.dtype.hasobject and array.dtype.isbuiltin == 1
+
+
+class Fallback(Exception):
+    """The structure needs pickle."""
+
+
+def plain(value, leaves):
+    """The spec of a batch of lists, tuples and dicts of tensors; fills leaves."""
+    kind = type(value)
+    if kind is torch.Tensor:
+        if not carried(value):
+            raise Fallback
+        leaves.append(value)
+        return len(leaves) - 1
+    if kind is list or kind is tuple:
+        return (kind, tuple([plain(item, leaves) for item in value]))
+    if kind is dict:
+        return (kind, tuple(value), tuple([plain(item, leaves) for item in value.values()]))
+    raise Fallback
+
+
+class BatchPickler(ForkingPickler):
+    def __init__(self, file, leaves):
+        super().__init__(file, pickle.HIGHEST_PROTOCOL)
+        self.leaves = leaves
+
+    def reducer_override(self, value):
+        kind = type(value)
+        known = {torch.Tensor: carried, numpy.ndarray: carried_array}.get(kind)
+        if known is not None and known(value):
+            self.leaves.append(value)
+            return leaf, (len(self.leaves) - 1,)
+        return NotImplemented
+
+
+unpickled = threading.local()  # .leaves: those of the batch being unpickled
+
+
+def leaf(index):
+    return unpickled.leaves[index]
+
+
+def take_apart(batch):
+    """(what, spec or bytes, leaves) of a batch."""
+    leaves = []
+    try:
+        return "plain", plain(batch, leaves), leaves
+    except Fallback:
+        pass
+    leaves = []
+    file = io.BytesIO()
+    BatchPickler(file, leaves).dump(batch)
+    return "pickle", file.getvalue(), leaves
+
+
+def kept_strides(tensor):
+    """The strides of a tensor that is dense in another order than C's, to be kept in a copy."""
+    if type(tensor) is not torch.Tensor or tensor.is_contiguous():
+        return None
+    strides = tensor.stride()
+    expected = 1
+    for step, extent in sorted(zip(strides, tensor.shape)):
+        if extent != 1:
+            if step != expected:
+                return None
+            expected *= extent
+    return strides
+
+
+def describe(item, offset, strides):
+    """The layout entry of a leaf."""
+    if type(item) is torch.Tensor:
+        kind = GRADIENT if item.requires_grad else TENSOR
+        return kind, item.dtype, tuple(item.shape), strides, offset, item.numel()
+    return ARRAY, item.dtype, item.shape, None, offset, item.size
+
+
+def leaf_bytes(item):
+    if type(item) is torch.Tensor:
+        return item.numel() * item.element_size()
+    return item.nbytes
+
+
+# ---- put together ----
+
+
+def maker(entry):
+    """A function of a buffer's owner that returns the leaf over it."""
+    kind, dtype, shape, strides, offset, items = entry
+    if kind == ARRAY:
+        def make(owner):
+            return numpy.frombuffer(owner, dtype, items, offset).reshape(shape)
+        return make if items else lambda owner: numpy.empty(shape, dtype)
+    if items == 0:
+        def make(owner):
+            return torch.empty(shape, dtype=dtype)
+    elif strides is not None:
+        extent = 1 + sum((n - 1) * step for n, step in zip(shape, strides))
+        def make(owner):
+            flat = torch.frombuffer(owner, dtype=dtype, count=extent, offset=offset)
+            return flat.as_strided(shape, strides)
+    elif len(shape) == 1:
+        def make(owner):
+            return torch.frombuffer(owner, dtype=dtype, count=items, offset=offset)
+    else:
+        def make(owner):
+            return torch.frombuffer(owner, dtype=dtype, count=items, offset=offset).view(shape)
+    if kind == GRADIENT:
+        return lambda owner: make(owner).requires_grad_()
+    return make
+
+
+def joiner(spec, makers):
+    """As maker(), of a plain spec."""
+    if type(spec) is int:
+        return makers[spec]
+    kind = spec[0]
+    parts = [joiner(part, makers) for part in spec[-1]]
+    if kind is dict:
+        pairs = list(zip(spec[1], parts))
+        return lambda owner: {key: part(owner) for key, part in pairs}
+    if kind is tuple:
+        return lambda owner: tuple([part(owner) for part in parts])
+    return lambda owner: [part(owner) for part in parts]
+
+
+def builder(structure):
+    """A function of a buffer's owner that returns the batch."""
+    what, body, layout = structure
+    makers = [maker(entry) for entry in layout]
+    if what == "plain":
+        return joiner(body, makers)
+
+    def load(owner):
+        unpickled.leaves = [make(owner) for make in makers]
+        try:
+            return pickle.loads(body)
+        finally:
+            del unpickled.leaves
+
+    return load

@@ -1,0 +1,178 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Sequences and the memory orders of the protocol.
+ *
+ * Every access to a shared word goes through the operations below; the orders are written here
+ * and, for callers that inline the fast path, in slipring/inline.h, nowhere else. At the call
+ * site, an operation that is not relaxed names its edge from this table, and a relaxed one says
+ * why that is enough (or is one of: the owner's own word, a hint, a counter for display).
+ *
+ * edge      writer, then                             reader, then                      protects
+ * INIT      fields of data and control;              magic (acquire); fields           a half-made segment
+ *           magic (release)                                                            is never used
+ * PUBLISH   header words, payload;                   stamp (acquire); payload          slot content
+ *           stamp (release)
+ * CURSOR    stamps; cursor (release)                 cursor (acquire); payload         a batch by one load
+ * RELEASE   payload reads; released or position      gate scan (acquire);              a slot being read
+ *           (release)                                payload writes                    is not overwritten
+ * JOIN      cell or group word live; full fence;     limit; full fence;                a joiner is never
+ *           limit                                    gate scan                         overrun
+ * SLEEP     waiting flag; heavy fence; condition     condition; light fence;           no wake-up is lost
+ *                                                    waiting flag
+ * GROUP     payload reads; lease done (CAS)          lease (acquire); position (CAS)   position passes
+ *                                                                                      finished slots only
+ * OWN       lease taken (seq_cst CAS); cell word     cell evicted (seq_cst CAS);       a message is not taken
+ *                                                    leases                            by one just evicted
+ * REAP      reaper's CAS on {cell, generation} words the same                          one death is undone once
+ * HOLD      hold word, holds_exist; heavy fence;     payload sequence marked;          a held payload is not
+ *           payload sequence                         light fence; holds_exist          overwritten
+ * CLAIM     payload sequence or stamp invalid;       payload reads; acquire fence;     an overwritten payload
+ *           release fence; payload writes            the same word again               is noticed
+ * COPY      as CLAIM, the reader copying by relaxed word loads (copy.h)
+ * TAKEOVER  the dead producer's stores;              lock taken, producer word         the new producer sees
+ *           kernel drops its lock                    (acquire); stamps                 what the old one did
+ * LEND      claims, headers; lent, or device_next   the same (acquire); claims,      a handle that two
+ *           (release)                                stamps, cursor                   threads use in turn
+ * ONCE      what setup() made; done, or holder,      done (acquire), or        a process sets up once
+ *           back at 0 (release)                      holder (CAS)
+ *
+ * Light and heavy fence are the two halves of an asymmetric barrier (wait.h): the side that must
+ * be fast pays a compiler fence, the other calls membarrier, which runs a full fence on every
+ * processor of every registered process; where that is not to be had both are full fences.
+ */
+#ifndef SLR_SEQUENCE_H
+#define SLR_SEQUENCE_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+/* Signed distance from b to a; right across the wrap at 2^64 as for any two sequences less than
+ * 2^63 apart. */
+static inline int64_t slr_distance(uint64_t a, uint64_t b)
+{
+    return (int64_t)(a - b);
+}
+
+static inline uint64_t slr_load64(const _Atomic uint64_t *word)
+{
+    return atomic_load_explicit((_Atomic uint64_t *)word, memory_order_relaxed);
+}
+
+static inline uint8_t slr_load8(const _Atomic uint8_t *byte)
+{
+    return atomic_load_explicit((_Atomic uint8_t *)byte, memory_order_relaxed);
+}
+
+static inline uint64_t slr_load64_acquire(const _Atomic uint64_t *word)
+{
+    return atomic_load_explicit((_Atomic uint64_t *)word, memory_order_acquire);
+}
+
+static inline uint32_t slr_load32(const _Atomic uint32_t *word)
+{
+    return atomic_load_explicit((_Atomic uint32_t *)word, memory_order_relaxed);
+}
+
+static inline uint32_t slr_load32_acquire(const _Atomic uint32_t *word)
+{
+    return atomic_load_explicit((_Atomic uint32_t *)word, memory_order_acquire);
+}
+
+static inline void slr_store64(_Atomic uint64_t *word, uint64_t value)
+{
+    atomic_store_explicit(word, value, memory_order_relaxed);
+}
+
+static inline void slr_store64_release(_Atomic uint64_t *word, uint64_t value)
+{
+    atomic_store_explicit(word, value, memory_order_release);
+}
+
+static inline void slr_store32(_Atomic uint32_t *word, uint32_t value)
+{
+    atomic_store_explicit(word, value, memory_order_relaxed);
+}
+
+static inline void slr_store32_release(_Atomic uint32_t *word, uint32_t value)
+{
+    atomic_store_explicit(word, value, memory_order_release);
+}
+
+/* Compare-and-swap, sequentially consistent: OWN needs it against the other side's. */
+static inline bool slr_cas64(_Atomic uint64_t *word, uint64_t expected, uint64_t desired)
+{
+    /* Elsewhere weaker would do. STAYS: these are slow paths or locked instructions anyway, and what
+     * a failed swap found is thrown away. */
+    return atomic_compare_exchange_strong_explicit(word, &expected, desired, memory_order_seq_cst,
+                                                   memory_order_acquire);
+}
+
+static inline bool slr_cas32(_Atomic uint32_t *word, uint32_t expected, uint32_t desired)
+{
+    /* Weaker would do. STAYS: it is for slow paths only, and what a failed swap found is thrown
+     * away. */
+    return atomic_compare_exchange_strong_explicit(word, &expected, desired, memory_order_seq_cst,
+                                                   memory_order_acquire);
+}
+
+static inline uint64_t slr_add64(_Atomic uint64_t *word, uint64_t value)
+{
+    return atomic_fetch_add_explicit(word, value, memory_order_relaxed);
+}
+
+/* SLEEP: the count of wakes is ordered with the waiting flag around it. */
+static inline uint32_t slr_add32_seq(_Atomic uint32_t *word, uint32_t value)
+{
+    return atomic_fetch_add_explicit(word, value, memory_order_seq_cst);
+}
+
+static inline uint32_t slr_exchange32_seq(_Atomic uint32_t *word, uint32_t value)
+{
+    return atomic_exchange_explicit(word, value, memory_order_seq_cst);
+}
+
+static inline void slr_fence_full(void)
+{
+    atomic_thread_fence(memory_order_seq_cst);
+}
+
+static inline void slr_fence_acquire(void)
+{
+    atomic_thread_fence(memory_order_acquire);
+}
+
+static inline void slr_fence_release(void)
+{
+    atomic_thread_fence(memory_order_release);
+}
+
+/* The light half of SLEEP and HOLD: orders the compiler; membarrier orders the processor. */
+static inline void slr_fence_compiler(void)
+{
+    atomic_signal_fence(memory_order_seq_cst);
+}
+
+/* Raise a word to value if that is ahead of it; lock-free, gives up after as many tries as there
+ * can be members (a member that loses so often has been overtaken). */
+static inline void slr_raise64(_Atomic uint64_t *word, uint64_t value)
+{
+    for (int tries = 0; tries < 65536; tries++) {
+        const uint64_t now = slr_load64_acquire(word); /* GROUP */
+        if (slr_distance(value, now) <= 0 || slr_cas64(word, now, value)) {
+            return;
+        }
+    }
+}
+
+static inline void slr_raise32(_Atomic uint32_t *word, uint32_t value)
+{
+    for (int tries = 0; tries < 65536; tries++) {
+        const uint32_t now = slr_load32_acquire(word); /* JOIN */
+        if (now >= value || slr_cas32(word, now, value)) {
+            return;
+        }
+    }
+}
+
+#endif

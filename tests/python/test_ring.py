@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Proves that a ring made from Python carries arrays in place: created, attached by name, written
+by a producer and read by consumers of every kind, with its errors as exceptions."""
+import os
+
+import numpy as np
+import pytest
+import slipring
+
+SCHEMA = {"image": ("float32", (8, 8)), "label": ("int64", ())}
+
+
+def pair(**options):
+    ring = slipring.Ring.create(**options)
+    return ring, ring.producer(), ring.consumer()
+
+
+def test_fields():
+    ring, producer, consumer = pair(schema=SCHEMA, slots=4)
+    assert ring.schema == SCHEMA and ring.name is None
+    with producer.claim() as loan:
+        loan["image"][...] = 3
+        loan["label"] = 7
+        loan.tag = 5
+    with consumer.acquire(timeout=5) as view:
+        assert (view["image"] == 3).all() and view["label"] == 7
+        assert (view.tag, view.sequence, view.slots, view.missed) == (5, 0, 1, 0)
+        assert not view["image"].flags.writeable
+        with pytest.raises(KeyError):
+            view["other"]
+        with pytest.raises(TypeError, match="2 fields"):
+            view.array
+
+
+def test_blocks_wrap():
+    ring, producer, consumer = pair(schema=("uint16", (4096,)), slots=4)
+    sent = 0
+    for size in (3, 3, 4, 1, 2):
+        with producer.claim(size) as loan:
+            assert loan.array.shape == (size, 4096)[size == 1:]
+            loan.array[...] = np.arange(sent, sent + size)[:, None]
+        view = consumer.acquire(size, timeout=5)
+        assert view.slots == size
+        block = view.array.reshape(size, 4096)
+        assert (block == np.arange(sent, sent + size, dtype="u2")[:, None]).all()
+        assert block.flags.c_contiguous
+        sent += size
+        del block, view
+    assert ring.info().cursor == sent
+
+
+def test_exceptions_and_the_end():
+    ring, producer, consumer = pair(slot_bytes=256, slots=2)
+    with pytest.raises(TimeoutError):
+        consumer.acquire(timeout=0)
+    with pytest.raises(TimeoutError):
+        consumer.acquire(timeout=0.01)
+    assert consumer.try_acquire() is None
+    with pytest.raises(slipring.Busy, match=str(os.getpid())):
+        ring.producer()
+    with pytest.raises(RuntimeError), producer.claim() as loan:
+        raise RuntimeError
+    with pytest.raises(ValueError):
+        loan.publish()
+    with pytest.raises(slipring.Invalid):
+        producer.claim(1 << 20)
+    producer.send(b"abc", tag=1)
+    producer.close()
+    assert [bytes(view.buffer) for view in consumer] == [b"abc"]
+    with pytest.raises(slipring.Closed):
+        consumer.acquire()
+
+
+def test_names():
+    with slipring.Ring.create("", schema=("float64", (3,)), slots=2) as ring:
+        name = ring.name
+        with pytest.raises(FileExistsError, match=name):
+            slipring.Ring.create(name, slot_bytes=8)
+        with slipring.Ring.attach(name) as other:
+            assert other.schema == {"data": ("float64", (3,))}
+        ring.unlink()
+    with pytest.raises(slipring.NotFound):
+        slipring.Ring.attach(name)
+
+
+def test_release():
+    ring, producer, consumer = pair(schema=("int32", (1024,)), slots=2)
+    producer.send(np.arange(1024, dtype="i4"))
+    view = consumer.acquire()
+    part = view.array[10:20]
+    with pytest.raises(BufferError):
+        view.release()
+    assert ring.members()[0].released == 0
+    del view
+    assert ring.members()[0].released == 0 and list(part) == list(range(10, 20))
+    del part
+    assert ring.members()[0].released == 1
