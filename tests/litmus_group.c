@@ -6,6 +6,9 @@
  */
 #include "litmus.h"
 
+#include <sched.h>
+#include <time.h>
+
 enum { RUN_MS = 400, MESSAGES = 1 << 22 };
 enum { ONCE, NEVER, TWICE, CHANGED, STALE, BY_FIRST, BY_SECOND, OUTCOMES };
 
@@ -33,6 +36,12 @@ static void work(const struct story *story, struct slipring_consumer *member, un
         while (held < wanted && slipring_consumer_try_acquire(member, 1 + proc_random(&random) % 2,
                                                               &views[held]) == 0) {
             held++;
+        }
+        if (held == 0) {
+            sched_yield(); /* to whoever else is on this processor: the producer, for the second */
+        }
+        if (proc_random(&random) % 512 == 0) { /* else one that is alone there takes nearly all */
+            nanosleep(&(struct timespec){.tv_nsec = 100000}, NULL);
         }
         litmus_jitter(&random);
         while (held > 0) { /* out of order */

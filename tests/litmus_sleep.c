@@ -9,7 +9,7 @@
 #include "futex_watch.h"
 #include "litmus.h"
 
-enum { RUN_MS = 700 };
+enum { RUN_MS = 700, SHORT = 2048, LONG = 1 << 16 }; /* in turns of a loop */
 enum { SLEPT, WOKEN, LATE, LOST, OUTCOMES };
 #define HOW (&proc_rings[0])
 #define MARGIN_NS 200000 /* between the noted time and the kernel's timer */
@@ -49,16 +49,16 @@ struct story {
     uint64_t seed;
 };
 
-static void dawdle(uint64_t *random)
+static void dawdle(uint64_t *random, uint64_t most)
 {
-    for (volatile uint64_t i = proc_random(random) % 2048; i != 0; i--) {
+    for (volatile uint64_t i = proc_random(random) % most; i != 0; i--) {
     }
 }
 
 static void take_turn(uint64_t *random)
 {
     mine->turn++;
-    dawdle(random); /* the news takes time to travel, too */
+    dawdle(random, SHORT); /* the news takes time to travel, too */
 }
 
 /* The sleeper: says so and waits, until the stream or the time is over. */
@@ -114,7 +114,7 @@ static void done(const struct story *story, uint64_t turn)
 }
 
 /* Wait for the sleeper's turn, then a little, so as to meet it at every step of its going to
- * sleep. False when it is gone. */
+ * sleep, its system calls included. False when it is gone. */
 static bool meet(const struct story *story, uint64_t *turn, uint64_t *random)
 {
     while (story->shared->turn == *turn) {
@@ -123,7 +123,7 @@ static bool meet(const struct story *story, uint64_t *turn, uint64_t *random)
         }
     }
     *turn = story->shared->turn;
-    dawdle(random);
+    dawdle(random, proc_random(random) % 4 == 0 ? LONG : SHORT);
     return true;
 }
 
