@@ -11,8 +11,9 @@
  *
  * A victim is stopped at one of the steps that are alike (stepkill.h), and at every 97th beside;
  * --full freezes it at every single one. Without --full the cut is taken that CI has time for: of
- * the cases of freezing and of killing twice gcc's victims have one half and clang's the other, and
- * of long ones not every step is stopped at. The report says what was left out.
+ * the cases of freezing and of killing twice gcc's victims have one half and clang's the other, of
+ * those of killing the other way round, and of long ones not every step is stopped at. The report
+ * says what was left out.
  * Faults: A1, A2, A3, A4, A5, A6, A7, A8, B1, B2, B3, B4, C4, D8.
  */
 #define _GNU_SOURCE
@@ -125,7 +126,7 @@ static void try_all(const struct op *table, uint32_t count, enum mode mode, stru
                     continue;
                 }
                 const uint32_t turn = v + i + f;
-                if (!options.full && mode != KILL && turn % 2 != HALF) {
+                if (!options.full && turn % 2 != (mode == KILL ? 1 - HALF : HALF)) {
                     tally[mode].halved++;
                 } else if (choice.list) {
                     printf("%s %s %s\n", variants[v].name, fills[f].name, table[i].name);
