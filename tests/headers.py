@@ -4,7 +4,7 @@
 
 For each function of include/slipring/*.h: the comment right before it carries the lines Thread,
 Progress, Fork, Owner and Order with values of their closed sets, and Order names only edges of the
-table in src/sequence.h. And each library's map (src/cuda/slipring-cuda.map of cuda.h, src/slipring.map
+table in src/sequence.h. And each library's map (src/cuda/slipring-cuda.map of cuda*.h, src/slipring.map
 of the others) exports exactly the functions declared SLIPRING_API.
 """
 import pathlib
@@ -59,7 +59,7 @@ def main():
                 continue
             where = f"{path.name}: {function.group(1)}"
             if "SLIPRING_API" in code:
-                library = "src/cuda/slipring-cuda.map" if path.name == "cuda.h" else "src/slipring.map"
+                library = "src/cuda/slipring-cuda.map" if path.name.startswith("cuda") else "src/slipring.map"
                 exported[library].add(function.group(1))
             elif "static inline" not in code:
                 faults.append(f"{where}: neither SLIPRING_API nor static inline")

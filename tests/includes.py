@@ -24,6 +24,7 @@ LEVELS = [
     "slipring/producer.h slipring/consumer.h",
     "slipring/slipring.h",
     "slipring/inline.h slipring/device.h slipring/cuda.h",
+    "slipring/cuda_slots.h",
     "layout.h os.h error.h sanitizer.h",
     "sequence.h once.h liveness.h segment.h names.h topology.h tensor.c",
     "slot.h wait.h copy.h geometry.c",

@@ -114,6 +114,18 @@ static const struct entry entries[] = {
     ENTRY(wait_value, "cuStreamWaitValue64", 11070, 1),
     ENTRY(mem_ops, "cuStreamBatchMemOp", 11070, 1),
     ENTRY(host_function, "cuLaunchHostFunc", 10000, 1),
+    ENTRY(capture_mode, "cuThreadExchangeStreamCaptureMode", 10010, 1),
+    ENTRY(device_uuid, "cuDeviceGetUuid", 11040, 1),
+    ENTRY(memory_granularity, "cuMemGetAllocationGranularity", 10020, 1),
+    ENTRY(memory_create, "cuMemCreate", 10020, 1),
+    ENTRY(memory_release, "cuMemRelease", 10020, 1),
+    ENTRY(memory_export, "cuMemExportToShareableHandle", 10020, 1),
+    ENTRY(memory_import, "cuMemImportFromShareableHandle", 10020, 1),
+    ENTRY(memory_reserve, "cuMemAddressReserve", 10020, 1),
+    ENTRY(memory_unreserve, "cuMemAddressFree", 10020, 1),
+    ENTRY(memory_map, "cuMemMap", 10020, 1),
+    ENTRY(memory_unmap, "cuMemUnmap", 10020, 1),
+    ENTRY(memory_access, "cuMemSetAccess", 10020, 1),
 };
 
 typedef int (*get_v1)(const char *name, void **entry, int version, uint64_t flags);
@@ -252,6 +264,14 @@ int slr_cuda_driver(const struct slr_cuda_driver **driver, const char *call,
         *driver = &table;
     }
     return code;
+}
+
+void slr_cuda_stay_out_of_captures(const struct slr_cuda_driver *driver)
+{
+    int mode = SLR_CU_CAPTURE_RELAXED;
+    if (driver->capture_mode != NULL) {
+        (void)driver->capture_mode(&mode); /* of this thread; older drivers know no captures */
+    }
 }
 
 /* ---- public ---- */

@@ -37,6 +37,8 @@ enum {
 /* CUdevice_attribute */
 enum {
     SLR_CU_HOST_REGISTER_SUPPORTED = 99,
+    SLR_CU_MEMORY_MANAGEMENT_SUPPORTED = 102,
+    SLR_CU_FILE_DESCRIPTORS_SUPPORTED = 103,
     SLR_CU_64_BIT_STREAM_MEM_OPS = 122,
 };
 
@@ -78,6 +80,29 @@ struct slr_cu_mem_op {
 _Static_assert(sizeof(struct slr_cu_mem_op) == 48, "CUstreamBatchMemOpParams");
 #define SLR_CU_MEM_OPS_MAX 255u /* in one call: the driver wants less than 256 */
 
+/* CUmemAllocationProp and CUmemAccessDesc, of memory on a device that is handed on as a descriptor */
+enum { SLR_CU_ALLOCATION_PINNED = 1, SLR_CU_LOCATION_DEVICE = 1, SLR_CU_ACCESS_BOTH = 3 };
+enum { SLR_CU_FILE_DESCRIPTOR = 1 };
+struct slr_cu_location {
+    int32_t type;
+    int32_t id;
+};
+struct slr_cu_allocation {
+    int32_t type;
+    int32_t handle_types;
+    struct slr_cu_location location;
+    void *reserved;
+    uint8_t flags[8];
+};
+_Static_assert(sizeof(struct slr_cu_allocation) == 32, "CUmemAllocationProp");
+struct slr_cu_access {
+    struct slr_cu_location location;
+    int32_t flags;
+};
+_Static_assert(sizeof(struct slr_cu_access) == 12, "CUmemAccessDesc");
+#define SLR_CU_UUID_BYTES 16u
+
+#define SLR_CU_CAPTURE_RELAXED 2
 #define SLR_CU_WAIT_GEQ 0u
 #define SLR_CU_EVENT_DISABLE_TIMING 2u
 
@@ -112,6 +137,22 @@ struct slr_cuda_driver {
     int (*wait_value)(slr_cu_stream stream, uint64_t address, uint64_t value, unsigned flags);
     int (*mem_ops)(slr_cu_stream stream, unsigned count, struct slr_cu_mem_op *ops, unsigned flags);
     int (*host_function)(slr_cu_stream stream, void (*function)(void *user), void *user);
+    int (*capture_mode)(int *mode);
+    int (*device_uuid)(uint8_t *uuid, int device);
+    int (*memory_granularity)(size_t *bytes, const struct slr_cu_allocation *how, int option);
+    int (*memory_create)(uint64_t *handle, size_t bytes, const struct slr_cu_allocation *how,
+                         uint64_t flags);
+    int (*memory_release)(uint64_t handle);
+    int (*memory_export)(void *descriptor, uint64_t handle, int type, uint64_t flags);
+    int (*memory_import)(uint64_t *handle, void *descriptor, int type);
+    int (*memory_reserve)(uint64_t *address, size_t bytes, size_t alignment, uint64_t wanted,
+                          uint64_t flags);
+    int (*memory_unreserve)(uint64_t address, size_t bytes);
+    int (*memory_map)(uint64_t address, size_t bytes, size_t offset, uint64_t handle,
+                      uint64_t flags);
+    int (*memory_unmap)(uint64_t address, size_t bytes);
+    int (*memory_access)(uint64_t address, size_t bytes, const struct slr_cu_access *access,
+                         size_t count);
 };
 
 /* The driver's table, opened and initialised by the first call. -ENODEV: the text says what is
@@ -122,6 +163,10 @@ int slr_cuda_driver(const struct slr_cuda_driver **driver, const char *call,
 /* Is this a child of the process that opened the driver? Then no lock of this library may be taken
  * and no entry point called. */
 int slr_cuda_forked(void);
+
+/* For a thread of this library's own: what the application captures into a graph meanwhile is none of
+ * its business. Else the driver would refuse its calls, and end that capture with an error. */
+void slr_cuda_stay_out_of_captures(const struct slr_cuda_driver *driver);
 
 /* Fill error from a driver's result, and return its errno value. what: what failed by it. */
 int slr_cuda_fail(struct slipring_error *error, int result, const char *call, const char *what);

@@ -15,6 +15,7 @@
 
 struct gpu {
     int (*init)(unsigned flags);
+    int (*device_name)(char *name, int bytes, int device);
     int (*primary_retain)(void **context, int device);
     int (*push)(void *context);
     int (*alloc)(uint64_t *address, size_t bytes);
@@ -27,6 +28,17 @@ struct gpu {
     int (*to_device)(uint64_t to, const void *from, size_t bytes, void *stream);
     int (*host_register)(void *start, size_t bytes, unsigned flags);
     int (*host_unregister)(void *start);
+    int (*host_device_pointer)(uint64_t *address, void *host, unsigned flags);
+    int (*write_value)(void *stream, uint64_t address, uint64_t value, unsigned flags);
+    int (*wait_value)(void *stream, uint64_t address, uint64_t value, unsigned flags);
+    int (*begin_capture)(void *stream, int mode);
+    int (*end_capture)(void *stream, void **graph);
+    int (*graph_destroy)(void *graph);
+    int (*module_load)(void **module, const void *image);
+    int (*module_function)(void **function, void *module, const char *name);
+    int (*launch)(void *function, unsigned grid_x, unsigned grid_y, unsigned grid_z,
+                  unsigned block_x, unsigned block_y, unsigned block_z, unsigned shared_bytes,
+                  void *stream, void **parameters, void **extra);
 };
 extern struct gpu gpu;
 
@@ -44,6 +56,7 @@ struct standin {
     void (*scatter)(bool scattered);
     uint64_t (*registered)(void);
     void *(*host)(uint64_t address, uint64_t bytes);
+    unsigned (*handed_on)(void);
     void (*stall_registration)(bool stalled);
 };
 extern struct standin standin;
@@ -51,6 +64,10 @@ extern struct standin standin;
 /* Begin: a limit of seconds, the stand-in at hand (else the test is skipped), its name printed. Calls
  * nothing of CUDA. */
 void cuda_begin(unsigned seconds);
+/* The same, for a real driver too: without a stand-in the test is skipped unless there are driver and
+ * device, and on_standin is false. */
+void cuda_begin_anywhere(unsigned seconds);
+extern bool on_standin;
 /* Load the driver's calls for the test itself, and make the device's context current here. */
 void cuda_calls(void);
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A kernel that sums what it reads in place: for nvcc to compile (compile.sh). */
+/* The kernels of the tests and of the bench, for nvcc; run by the processor: standin_kernels.cpp. */
 #include <slipring/slipring_device.cuh>
 
+/* Sum the bytes of so many messages, read in place; the reader as it is then goes to *end. */
 extern "C" __global__ void slipring_sum(slipring_device_reader reader, uint64_t messages,
                                         unsigned long long *sum, slipring_device_reader *end)
 {
@@ -9,7 +10,7 @@ extern "C" __global__ void slipring_sum(slipring_device_reader reader, uint64_t 
     __shared__ int code;
     for (uint64_t i = 0; i < messages; i++) {
         if (threadIdx.x == 0) {
-            code = slipring_device_poll(&reader, 1000000000, &message);
+            code = slipring_device_poll(&reader, 10000000000, &message);
         }
         __syncthreads();
         if (code != SLIPRING_DEVICE_OK) {
@@ -27,5 +28,41 @@ extern "C" __global__ void slipring_sum(slipring_device_reader reader, uint64_t 
     }
     if (threadIdx.x == 0) {
         *end = reader;
+    }
+}
+
+/* Answer each of so many messages by its sequence plus one, in a word of the host; then as above. */
+extern "C" __global__ void slipring_echo(slipring_device_reader reader, uint64_t messages,
+                                         uint64_t answer, slipring_device_reader *end)
+{
+    slipring_device_message message;
+    int code = SLIPRING_DEVICE_OK;
+    for (uint64_t i = 0; i < messages && code == SLIPRING_DEVICE_OK; i++) {
+        code = slipring_device_poll(&reader, 10000000000, &message);
+        if (code == SLIPRING_DEVICE_OK) {
+            slipring_device_store(answer, message.sequence + 1);
+            code = slipring_device_release(&reader, &message);
+        }
+    }
+    *end = reader;
+}
+
+/* The floor of the same: answer a word of the host by another, up to a value. */
+extern "C" __global__ void slipring_pong(uint64_t question, uint64_t answer, uint64_t last)
+{
+    for (uint64_t seen = 0; seen < last;) {
+        const uint64_t word = slipring_device_load(question);
+        if (word != seen) {
+            seen = word;
+            slipring_device_store(answer, seen);
+        }
+    }
+}
+
+/* Be busy for a time. */
+extern "C" __global__ void slipring_spin(uint64_t ns)
+{
+    const uint64_t start = slipring_device_now();
+    while (slipring_device_now() - start < ns) {
     }
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The stand-in driver: devices, memory and faults. Streams: standin_stream.c. */
+/* The stand-in driver: devices, memory and faults. Streams: standin_stream.c; memory that is handed on,
+ * and modules: standin_memory.c. */
 #define _GNU_SOURCE
 #include "standin_inner.h"
 
@@ -12,8 +13,7 @@
 #define RANGES 4096
 #define FAULTS 64
 #define VERSION 13000
-#define HOST_OFFSET (UINT64_C(1) << 60)   /* of registered memory, for the device */
-#define MEMORY_OFFSET (UINT64_C(1) << 61) /* of the device's own */
+#define HOST_OFFSET (UINT64_C(1) << 60) /* of registered memory, for the device */
 #define SCATTER (UINT64_C(1) << 44)
 
 struct range {
@@ -21,6 +21,7 @@ struct range {
     size_t bytes;
     uint64_t address;
     bool device;
+    bool given; /* not allocated here */
 };
 
 struct fault {
@@ -192,6 +193,35 @@ void *standin_translate(uint64_t address, uint64_t bytes)
     return host;
 }
 
+int standin_give(uint8_t *start, size_t bytes)
+{
+    pthread_mutex_lock(&mutex);
+    const bool full = range_count == RANGES;
+    if (!full) {
+        ranges[range_count++] =
+            (struct range){.start = start,
+                           .bytes = bytes,
+                           .address = (uint64_t)(uintptr_t)start + STANDIN_MEMORY_OFFSET,
+                           .device = true,
+                           .given = true};
+    }
+    pthread_mutex_unlock(&mutex);
+    return full ? 2 : 0;
+}
+
+void standin_withdraw(const uint8_t *start, size_t bytes)
+{
+    pthread_mutex_lock(&mutex);
+    for (unsigned i = 0; i < range_count;) {
+        if (ranges[i].given && overlaps(&ranges[i], start, bytes)) {
+            ranges[i] = ranges[--range_count];
+        } else {
+            i++;
+        }
+    }
+    pthread_mutex_unlock(&mutex);
+}
+
 void *standin_host(uint64_t address, uint64_t bytes)
 {
     return standin_translate(address, bytes);
@@ -223,11 +253,12 @@ static int add(uint8_t *start, size_t bytes, bool device, uint64_t *address)
     }
     if (code == 0) {
         const uint64_t far = scattered && !device ? ++registrations % 8 * SCATTER : 0;
-        ranges[range_count] = (struct range){.start = start,
-                                             .bytes = bytes,
-                                             .address = (uint64_t)(uintptr_t)start + far +
-                                                        (device ? MEMORY_OFFSET : HOST_OFFSET),
-                                             .device = device};
+        ranges[range_count] =
+            (struct range){.start = start,
+                           .bytes = bytes,
+                           .address = (uint64_t)(uintptr_t)start + far +
+                                      (device ? STANDIN_MEMORY_OFFSET : HOST_OFFSET),
+                           .device = device};
         *address = ranges[range_count++].address;
     }
     pthread_mutex_unlock(&mutex);
@@ -239,7 +270,7 @@ static int take(const uint8_t *start, uint64_t address, bool device)
     int code = device ? 1 : 713;
     pthread_mutex_lock(&mutex);
     for (unsigned i = 0; i < range_count; i++) {
-        if (ranges[i].device == device &&
+        if (ranges[i].device == device && !ranges[i].given &&
             (device ? ranges[i].address == address : ranges[i].start == start)) {
             if (device) {
                 free(ranges[i].start);
@@ -256,7 +287,8 @@ static int take(const uint8_t *start, uint64_t address, bool device)
 static int host_register(void *start, size_t bytes, unsigned flags)
 {
     uint64_t address;
-    const int code = standin_enter("cuMemHostRegister", true);
+    int code = standin_enter("cuMemHostRegister", true);
+    code = code != 0 ? code : standin_unsafe();
     if (code != 0) {
         return code;
     }
@@ -266,7 +298,8 @@ static int host_register(void *start, size_t bytes, unsigned flags)
 
 static int host_unregister(void *start)
 {
-    const int code = standin_enter("cuMemHostUnregister", true);
+    int code = standin_enter("cuMemHostUnregister", true);
+    code = code != 0 ? code : standin_unsafe();
     return code != 0 ? code : take(start, 0, false);
 }
 
@@ -288,9 +321,32 @@ static int host_device_pointer(uint64_t *address, void *host, unsigned flags)
     return code;
 }
 
+static int host_alloc(void **memory, size_t bytes, unsigned flags)
+{
+    uint64_t address;
+    int code = standin_enter("cuMemHostAlloc", true);
+    code = code != 0 ? code : standin_unsafe();
+    if (code != 0 || bytes == 0 || (flags & ~7u) != 0) {
+        return code != 0 ? code : 1;
+    }
+    *memory = calloc(1, bytes);
+    return *memory == NULL ? 2 : add(*memory, bytes, false, &address);
+}
+
+static int host_free(void *memory)
+{
+    const int code = standin_enter("cuMemFreeHost", true);
+    const int taken = code != 0 ? code : take(memory, 0, false);
+    if (taken == 0) {
+        free(memory);
+    }
+    return taken;
+}
+
 static int mem_alloc(uint64_t *address, size_t bytes)
 {
-    const int code = standin_enter("cuMemAlloc", true);
+    int code = standin_enter("cuMemAlloc", true);
+    code = code != 0 ? code : standin_unsafe();
     if (code != 0 || bytes == 0) {
         return code != 0 ? code : 1;
     }
@@ -345,6 +401,19 @@ static int device_attribute(int *value, int attribute, int device)
     *value = attribute_set[attribute & 255] ? attributes[attribute & 255] : attribute != 91;
     pthread_mutex_unlock(&mutex);
     return code;
+}
+
+int standin_devices_now(void)
+{
+    return devices;
+}
+
+static int device_uuid(uint8_t *uuid, int device)
+{
+    for (unsigned i = 0; i < 16; i++) {
+        uuid[i] = (uint8_t)(0xa0 + 16 * (unsigned)device + i);
+    }
+    return standin_enter("cuDeviceGetUuid", false);
 }
 
 static int device_pci(char *text, int bytes, int device)
@@ -407,7 +476,8 @@ static int error_name(int code, const char **name)
                  {713, "CUDA_ERROR_HOST_MEMORY_NOT_REGISTERED"},
                  {800, "CUDA_ERROR_NOT_PERMITTED"},
                  {801, "CUDA_ERROR_NOT_SUPPORTED"},
-                 {900, "CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED"}};
+                 {900, "CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED"},
+                 {901, "CUDA_ERROR_STREAM_CAPTURE_INVALIDATED"}};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         if (names[i].code == code) {
             *name = names[i].name;
@@ -434,6 +504,7 @@ static const struct {
     E("cuDeviceGetName", device_name),
     E("cuDeviceGetAttribute", device_attribute),
     E("cuDeviceGetPCIBusId", device_pci),
+    E("cuDeviceGetUuid", device_uuid),
     E("cuDevicePrimaryCtxRetain", primary_retain),
     E("cuDevicePrimaryCtxRelease", primary_release),
     E("cuCtxPushCurrent", push),
@@ -442,6 +513,8 @@ static const struct {
     E("cuMemHostRegister", host_register),
     E("cuMemHostUnregister", host_unregister),
     E("cuMemHostGetDevicePointer", host_device_pointer),
+    E("cuMemHostAlloc", host_alloc),
+    E("cuMemFreeHost", host_free),
     E("cuMemAlloc", mem_alloc),
     E("cuMemFree", mem_free),
     E("cuGetErrorName", error_name),
@@ -460,6 +533,7 @@ STANDIN_API int cuGetProcAddress_v2(const char *name, void **entry, int version,
         return hidden ? 500 : 1;
     }
     void *found = standin_stream_entry(name);
+    found = found != NULL ? found : standin_memory_entry(name);
     for (size_t i = 0; i < sizeof entries / sizeof *entries && found == NULL; i++) {
         if (strcmp(entries[i].name, name) == 0) {
             memcpy(&found, &entries[i].entry, sizeof found);

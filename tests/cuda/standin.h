@@ -11,6 +11,11 @@
  *                 registrations is 1; one from memory not registered is staged at the call
  *   words         8-byte alignment, registered memory or the device's; waits compare cyclically
  *   context       once lost, everything returns that error, and nothing that is pending runs
+ *   captures      while any stream is captured, what the driver calls potentially unsafe is refused to
+ *                 threads that did not say that they stay out of it, and ends the capture
+ *   handed on     memory of cuMemCreate() is a memfd, so that processes share it; in whole pages, not
+ *                 used before access was given
+ *   kernels       those of device_kernel.cu, run by the processor (standin_kernels.cpp)
  *
  * The functions below steer it; tests find them by dlsym() (cuda_test.h).
  */
@@ -44,6 +49,8 @@ STANDIN_API void standin_scatter(bool scattered);
 /* Bytes registered now, and the host's memory behind a device's address (NULL if there is none). */
 STANDIN_API uint64_t standin_registered(void);
 STANDIN_API void *standin_host(uint64_t address, uint64_t bytes);
+/* Handles of memory to be handed on, reserved ranges and mappings that there are now. */
+STANDIN_API unsigned standin_handed_on(void);
 /* A call of cuMemHostRegister() waits while this is true. */
 STANDIN_API void standin_stall_registration(bool stalled);
 

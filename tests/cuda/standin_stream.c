@@ -10,13 +10,13 @@
 
 #define NOT_READY 600
 
-enum kind { COPY, WRITE, WAIT, CALL, RECORD };
+enum kind { COPY, WRITE, WAIT, CALL, RECORD, LAUNCH };
 
 struct op {
     struct op *next;
     enum kind kind;
     /* COPY: rows of width bytes; the host's side is a pointer, the device's an address */
-    bool to_device, staged;
+    bool to_device, staged, pageable;
     uint8_t *host;
     uint64_t address;
     size_t host_pitch, device_pitch, width, height;
@@ -25,12 +25,14 @@ struct op {
     void *user;
     struct event *event;
     uint64_t ticket;
+    const struct standin_kernel *kernel;
+    void *parameters[STANDIN_PARAMETERS];
 };
 
 struct stream {
     struct stream *next;
     struct op *first, **last;
-    bool held, capturing, busy, ending, ended;
+    bool held, capturing, spoilt, busy, ending, ended;
     pthread_t thread;
 };
 
@@ -44,6 +46,8 @@ static pthread_cond_t changed = PTHREAD_COND_INITIALIZER;
 static struct stream *streams, *standard;
 static uint64_t tickets, seed = 1;
 static unsigned delay_us = 200;
+static unsigned captures;         /* streams that are captured */
+static __thread int capture_mode; /* 0: of no captures of its own, and in the way of others' */
 
 /* ---- running ---- */
 
@@ -65,7 +69,8 @@ static void copy(const struct op *op)
     for (size_t row = 0; row < op->height; row++) {
         uint8_t *host = op->host + row * op->host_pitch;
         uint8_t *device = standin_translate(op->address + row * op->device_pitch, op->width);
-        if (device == NULL || (!op->staged && standin_range(host, op->width) != 1)) {
+        if (device == NULL ||
+            (!op->staged && !op->pageable && standin_range(host, op->width) != 1)) {
             standin_fault(700); /* freed or unregistered under the copy */
             return;
         }
@@ -97,6 +102,9 @@ static void run(const struct op *op)
         break;
     case CALL:
         op->function(op->user);
+        break;
+    case LAUNCH:
+        op->kernel->run(op->parameters);
         break;
     case WAIT:
     case RECORD:
@@ -130,6 +138,9 @@ static void free_op(struct op *op)
     unhold_event(op->event);
     if (op->staged) {
         free(op->host);
+    }
+    for (unsigned i = 0; i < STANDIN_PARAMETERS; i++) {
+        free(op->parameters[i]);
     }
     free(op);
 }
@@ -245,11 +256,67 @@ void standin_hold(void *handle, bool held)
     pthread_mutex_unlock(&mutex);
 }
 
-void standin_capture(void *handle, bool capturing)
+static int capture(void *handle, bool capturing)
 {
     pthread_mutex_lock(&mutex);
-    stream_of(handle)->capturing = capturing;
+    struct stream *stream = stream_of(handle);
+    const bool spoilt = stream->spoilt;
+    captures += (unsigned)capturing - (unsigned)stream->capturing;
+    stream->capturing = capturing;
+    stream->spoilt = false;
     pthread_mutex_unlock(&mutex);
+    return !capturing && spoilt ? 901 : 0;
+}
+
+void standin_capture(void *handle, bool capturing)
+{
+    (void)capture(handle, capturing);
+}
+
+int standin_unsafe(void)
+{
+    int code = 0;
+    pthread_mutex_lock(&mutex);
+    if (captures != 0 && capture_mode == 0) {
+        for (struct stream *s = streams; s != NULL; s = s->next) {
+            s->spoilt = s->spoilt || s->capturing;
+        }
+        code = 900;
+    }
+    pthread_mutex_unlock(&mutex);
+    return code;
+}
+
+static int begin_capture(void *handle, int mode)
+{
+    const int code = standin_enter("cuStreamBeginCapture", true);
+    return code != 0 ? code : mode != 0 ? 801 : capture(handle, true);
+}
+
+static int end_capture(void *handle, void **graph)
+{
+    static int the_graph;
+    const int code = standin_enter("cuStreamEndCapture", true);
+    const int ended = code != 0 ? code : capture(handle, false);
+    *graph = ended == 0 ? &the_graph : NULL;
+    return ended;
+}
+
+static int graph_destroy(void *graph)
+{
+    const int code = standin_enter("cuGraphDestroy", true);
+    return code != 0 ? code : graph == NULL ? 1 : 0;
+}
+
+static int exchange_capture_mode(int *mode)
+{
+    const int code = standin_enter("cuThreadExchangeStreamCaptureMode", false);
+    const int before = capture_mode;
+    if (code == 0) {
+        capture_mode = *mode;
+        *mode = before;
+    }
+    return code;
 }
 
 void standin_delay(unsigned most_us, uint64_t first)
@@ -328,7 +395,8 @@ static int stream_destroy(void *handle)
 
 static int stream_query(void *handle)
 {
-    const int code = standin_enter("cuStreamQuery", true);
+    int code = standin_enter("cuStreamQuery", true);
+    code = code != 0 ? code : standin_unsafe();
     if (code != 0) {
         return code;
     }
@@ -339,12 +407,9 @@ static int stream_query(void *handle)
     return idle ? 0 : NOT_READY;
 }
 
-static int stream_synchronize(void *handle)
+/* Until it has run what it has. */
+static int run_out(void *handle)
 {
-    int code = standin_enter("cuStreamSynchronize", true);
-    if (code != 0) {
-        return code;
-    }
     pthread_mutex_lock(&mutex);
     const struct stream *stream = stream_of(handle);
     while ((stream->first != NULL || stream->busy) && standin_lost() == 0) {
@@ -352,6 +417,13 @@ static int stream_synchronize(void *handle)
     }
     pthread_mutex_unlock(&mutex);
     return standin_lost();
+}
+
+static int stream_synchronize(void *handle)
+{
+    int code = standin_enter("cuStreamSynchronize", true);
+    code = code != 0 ? code : standin_unsafe();
+    return code != 0 ? code : run_out(handle);
 }
 
 static int stream_capturing(void *handle, int *status)
@@ -389,8 +461,10 @@ static int copy_rows(struct op op, void *handle)
     if (range < 0 || standin_translate(op.address, device_bytes) == NULL) {
         return 1; /* straddles, or no device's address */
     }
-    if (range == 0 && !op.to_device) {
-        return 1; /* the tests copy into registered memory alone */
+    if (range == 0 && !op.to_device) { /* pageable: written before the call returns */
+        op.pageable = true;
+        const int code = put(handle, &op);
+        return code != 0 ? code : run_out(handle);
     }
     if (range == 0) { /* pageable: read before the call returns */
         uint8_t *staged = malloc(host_bytes);
@@ -497,6 +571,27 @@ static int host_function(void *stream, void (*function)(void *user), void *user)
                      : put(stream, &(struct op){.kind = CALL, .function = function, .user = user});
 }
 
+static int launch(const struct standin_kernel *kernel, unsigned grid_x, unsigned grid_y,
+                  unsigned grid_z, unsigned block_x, unsigned block_y, unsigned block_z,
+                  unsigned shared, void *stream, void **parameters, void **extra)
+{
+    int code = standin_enter("cuLaunchKernel", true);
+    if (code != 0 || grid_x * grid_y * grid_z == 0 || block_x * block_y * block_z == 0 ||
+        shared != 0 || extra != NULL || kernel == NULL) {
+        return code != 0 ? code : 1;
+    }
+    struct op op = {.kind = LAUNCH, .kernel = kernel};
+    for (unsigned i = 0; kernel->sizes[i] != 0; i++) {
+        op.parameters[i] = malloc(kernel->sizes[i]);
+        memcpy(op.parameters[i], parameters[i], kernel->sizes[i]);
+    }
+    code = put(stream, &op);
+    for (unsigned i = 0; code != 0 && i < STANDIN_PARAMETERS; i++) {
+        free(op.parameters[i]);
+    }
+    return code;
+}
+
 /* ---- events ---- */
 
 static int event_create(struct event **out, unsigned flags)
@@ -518,7 +613,8 @@ static int event_record(struct event *event, void *stream)
 
 static int event_query(const struct event *event)
 {
-    const int code = standin_enter("cuEventQuery", true);
+    int code = standin_enter("cuEventQuery", true);
+    code = code != 0 ? code : standin_unsafe();
     if (code != 0) {
         return code;
     }
@@ -549,6 +645,11 @@ void *standin_stream_entry(const char *name)
         E("cuStreamQuery", stream_query),
         E("cuStreamSynchronize", stream_synchronize),
         E("cuStreamIsCapturing", stream_capturing),
+        E("cuStreamBeginCapture", begin_capture),
+        E("cuStreamEndCapture", end_capture),
+        E("cuGraphDestroy", graph_destroy),
+        E("cuThreadExchangeStreamCaptureMode", exchange_capture_mode),
+        E("cuLaunchKernel", launch),
         E("cuMemcpyHtoDAsync", copy_to_device),
         E("cuMemcpyDtoHAsync", copy_to_host),
         E("cuMemcpy2DAsync", copy_2d),
