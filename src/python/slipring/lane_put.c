@@ -147,8 +147,8 @@ static int publish(struct lane_queue *queue, const struct lane_record *record, u
 
 static void reserve_one(struct lane_head *head, int64_t change)
 {
-    __atomic_store_n(&head->reserved, head->reserved + (uint64_t)change,
-                     __ATOMIC_RELEASE); /* PUBLISH */
+    const uint64_t reserved = __atomic_load_n(&head->reserved, __ATOMIC_RELAXED); /* ours alone */
+    __atomic_store_n(&head->reserved, reserved + (uint64_t)change, __ATOMIC_RELEASE); /* PUBLISH */
 }
 
 static void announce(struct lane_queue *queue, uint64_t from)
@@ -235,7 +235,7 @@ static void lock_admission(struct lane_queue *queue)
                                         __ATOMIC_RELAXED)) { /* OWNER; relaxed: tried again */
             return;
         }
-        if (tries % 1024 == 0) {
+        if (tries % LANE_TRIES == 0) {
             if (!lane_alive(queue, holder) &&
                 __atomic_compare_exchange_n(word, &holder, queue->self, false, __ATOMIC_ACQUIRE,
                                             __ATOMIC_RELAXED)) { /* OWNER; relaxed: tried again */

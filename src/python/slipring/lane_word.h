@@ -10,6 +10,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#define LANE_TRIES 1024 /* for a word that is taken from the dead, between looks at its holder */
+
 enum { LANE_FUTEX_WAIT = 0, LANE_FUTEX_WAKE = 1 }; /* as linux/futex.h has them */
 
 /* An entry's word: the sequence's low 24 bits, who took it, and one of these. */
