@@ -9,11 +9,27 @@
 #define TAILS_MAX (UINT64_C(1) << 21)
 
 static void (*const shapes[])(struct bench *bench) = {
-    perf_pingpong_latency, perf_1to1_rate,      perf_1to4_rate,       perf_group4_rate,
-    perf_handover_latency, perf_publish_idle,   perf_wake_latency,    perf_wake_many,
-    perf_stream_rate,      perf_attach_latency, perf_kill_latency,    perf_readers_rate,
-    perf_memory_size,      perf_steady_faults,  perf_members_latency, perf_scale_rate,
-    perf_size_rate,        perf_python,
+    perf_pingpong_latency,
+    perf_1to1_rate,
+    perf_1to4_rate,
+    perf_group4_rate,
+    perf_handover_latency,
+    perf_publish_idle,
+    perf_wake_latency,
+    perf_wake_many,
+    perf_stream_rate,
+    perf_attach_latency,
+    perf_kill_latency,
+    perf_readers_rate,
+    perf_memory_size,
+    perf_steady_faults,
+    perf_members_latency,
+    perf_scale_rate,
+    perf_size_rate,
+#ifdef BENCH_GPU
+    perf_gpu,
+#endif
+    perf_python,
 };
 
 static void usage(void)

@@ -180,6 +180,7 @@ void perf_steady_faults(struct bench *bench);
 void perf_members_latency(struct bench *bench);
 void perf_scale_rate(struct bench *bench);
 void perf_size_rate(struct bench *bench);
+void perf_gpu(struct bench *bench);    /* gpu.c; where libslipring-cuda is built */
 void perf_python(struct bench *bench); /* programs.c */
 
 /* The bare ping-pong of the floor; context NULL. Chunks and tails, ns one way. */
