@@ -5,6 +5,18 @@
 
 #include <errno.h>
 
+/* How far the group's position moves over what lies there. Passed-over slots keep another message's
+ * header; they count as one. Where no message spans, the slot is not looked at: its line is another
+ * member's, and costs more than all the rest of a step. */
+static uint64_t slots_of(const struct slr_segment *segment, uint64_t sequence)
+{
+    if (!slr_is_tensor(segment) || slr_slot_look(segment, sequence) != SLR_SLOT_HERE) {
+        return 1;
+    }
+    const uint64_t span = slr_span(segment, sequence);
+    return span == 0 ? 1 : span;
+}
+
 /* ---- finishing ---- */
 
 bool slr_group_advance(const struct slr_segment *segment, uint32_t group)
@@ -21,11 +33,8 @@ bool slr_group_advance(const struct slr_segment *segment, uint32_t group)
             if (slr_lease_lap(segment, word, to) != 0 || slr_lease_state(word) != SLR_LEASE_DONE) {
                 break;
             }
-            /* Passed-over slots keep another message's header; they count as one. The header is
-             * stable while position stays here, and if it does not the swap fails. */
-            const uint64_t span =
-                slr_slot_look(segment, to) == SLR_SLOT_HERE ? slr_span(segment, to) : 1;
-            to += span == 0 ? 1 : span;
+            /* A header is stable while position stays here; if it does not the swap fails. */
+            to += slots_of(segment, to);
         }
         if (to == from) {
             break;
@@ -196,11 +205,11 @@ bool slr_group_finished(struct slipring_consumer *consumer, uint64_t end)
                       SLR_LEASE_TAKEN, slr_lease_deliveries(word));
         const bool done =
             slr_lease_lap(segment, word, s) == 0 && slr_lease_state(word) == SLR_LEASE_DONE;
-        const uint64_t span = slr_slot_look(segment, s) == SLR_SLOT_HERE ? slr_span(segment, s) : 1;
+        const uint64_t slots = slots_of(segment, s);
         if (!done && word != mine) {
             return false;
         }
-        s += span == 0 ? 1 : span;
+        s += slots;
     }
     return true;
 }
@@ -254,8 +263,7 @@ void slr_group_evict(struct slipring_ring *ring, uint32_t group, uint64_t slots)
         const bool this_lap = slr_lease_lap(segment, word, to) == 0;
         const bool taken = this_lap && slr_lease_state(word) == SLR_LEASE_TAKEN;
         const bool done = this_lap && slr_lease_state(word) == SLR_LEASE_DONE;
-        uint64_t span = slr_slot_look(segment, to) == SLR_SLOT_HERE ? slr_span(segment, to) : 1;
-        span = span == 0 ? 1 : span;
+        const uint64_t span = slots_of(segment, to);
         evicting = evicting || (to == from && taken);
         if (taken && !evicting) {
             break;
