@@ -149,7 +149,8 @@ static int join_alone(struct slipring_consumer *consumer,
     struct slr_cell *cell = &segment->cells[consumer->cell];
     const uint64_t patience = config->slow == SLIPRING_EVICT ? config->evict_after_ns : 0;
     slr_store64(&cell->evict_after_ns, patience); /* shown by the next change of the word */
-    slr_store64(&cell->released, slr_oldest(segment));
+    /* REAP: not seen before the cell's word, by a reaper of its last owner. */
+    slr_store64_release(&cell->released, slr_oldest(segment));
     if (!slr_cell_show(consumer, SLR_NO_GROUP, consumer->kind, SLR_CELL_ACTIVE)) {
         return -ESTALE;
     }

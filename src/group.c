@@ -219,7 +219,8 @@ static int enter(struct slipring_consumer *consumer, uint32_t entry, uint64_t *s
             *start = slr_load64_acquire(&segment->data->cursor); /* CURSOR */
             (void)slr_cas64(&group->position, position, *start); /* RELEASE */
         }
-        slr_store64(&segment->cells[consumer->cell].released, *start); /* shown by the next line */
+        /* REAP: not seen before the cell's word, by a reaper of its last owner. */
+        slr_store64_release(&segment->cells[consumer->cell].released, *start);
     }
     if (!slr_cell_show(consumer, entry, kind, SLR_CELL_ACTIVE)) {
         return -ESTALE; /* nobody evicts what has just appeared, but a scribbler may */

@@ -2,8 +2,9 @@
 /*
  * Proves: the first member fixes a group's options and others are refused; a second member of a
  * group of one gets -EBUSY, also under another handle; a group of many shares the messages out,
- * each to one member; it ends with its last member; tables that are used up are -EUSERS with the
- * name of what to raise; who is kept from joining by a stopped process is told so.
+ * each to one member; it ends with its last member; what an evicted member of a group of one did
+ * not get is counted; tables that are used up are -EUSERS with the name of what to raise; who is
+ * kept from joining by a stopped process is told so.
  */
 #define _GNU_SOURCE
 #include "layout.h"
@@ -115,6 +116,25 @@ static void sharing(const struct proc_ring *how)
     slipring_ring_close(ring);
 }
 
+static void evicted(const struct proc_ring *how)
+{
+    struct slipring_ring *ring = proc_make(how, 0);
+    struct slipring_producer *producer = proc_producer(ring);
+    struct slipring_consumer *slow = proc_member(ring, "slow", how->member_flags, 1);
+    struct slipring_view view;
+    CHECK_EQ(proc_publish(producer, how, 1, 0), 0);
+    CHECK_EQ(proc_take(slow, how, &view, 0), 0);
+    const uint64_t unread = proc_fill(producer, how);
+    CHECK_EQ(proc_publish(producer, how, 1, proc_in_ms(10000)), 0);
+    struct slipring_group_info group = {.struct_size = sizeof(group)};
+    CHECK_EQ(slipring_ring_groups(ring, &group, 1), 1);
+    CHECK_EQ(group.dropped, unread);
+    CHECK_EQ(slipring_consumer_try_acquire(slow, 1, &view), -ESTALE);
+    slipring_consumer_detach(slow);
+    slipring_producer_detach(producer);
+    slipring_ring_close(ring);
+}
+
 static void used_up(const struct proc_ring *how)
 {
     struct slipring_config config;
@@ -184,6 +204,7 @@ int main(void)
     for (unsigned i = 0; i < PROC_RINGS; i++) {
         if (proc_rings[i].full == SLIPRING_BLOCK) {
             options(&proc_rings[i]);
+            evicted(&proc_rings[i]);
         }
         if (i % 3 == 0) {
             sharing(&proc_rings[i]);

@@ -3,9 +3,10 @@
  * The core, as it is, in one translation unit behind the seam, and a small ring in static memory.
  *
  * A client says before it includes this what ring it wants (MODEL_SLOTS, MODEL_GEOMETRY,
- * MODEL_FULL, MODEL_MEMBERS, MODEL_GROUPS of many, MODEL_RELEASES, MODEL_HOLDS). The segment is made by model_ring(); messages
- * and members that the story begins with by model_published() and model_attached(); handles by
- * model_producer() and model_consumer() in the thread that owns them.
+ * MODEL_FULL, MODEL_MEMBERS, MODEL_GROUPS of many, MODEL_RELEASES, MODEL_HOLDS, MODEL_CHECK for
+ * checksums). The segment is made by model_ring(); messages and members that the story begins with
+ * by model_published() and model_attached(); handles by model_producer() and model_consumer() in the
+ * thread that owns them.
  *
  * Assumed of the system: a lock of a dead thread is free once all its stores are visible; a wake
  * reaches every sleeper whose word moved (the chain of wakes in wait.h is not modelled).
@@ -39,6 +40,9 @@
 #endif
 #ifndef MODEL_RELEASES
 #define MODEL_RELEASES 0
+#endif
+#ifndef MODEL_CHECK
+#define MODEL_CHECK 0 /* 1: with a checksum, behind the header */
 #endif
 #ifndef MODEL_WORDS
 #define MODEL_WORDS 1 /* of payload in a slot */
@@ -80,9 +84,15 @@
 
 #include "consumer.c"
 
+#include "reclaim.c"
+
+#include "device.c"
+
+#include "device_producer.c"
+
 /* ---- the ring ---- */
 
-#define MODEL_STRIDE 64u
+#define MODEL_STRIDE (MODEL_CHECK ? 128u : 64u)
 #define MODEL_LOCKS (SLR_LOCK_CELL + MODEL_MEMBERS)
 #define MODEL_AT_LEAST_1(n) ((n) == 0 ? 1 : (n))
 
@@ -93,7 +103,7 @@ static struct slr_group model_groups[MODEL_GROUPS + MODEL_MEMBERS];
 static _Atomic uint64_t model_leases[MODEL_AT_LEAST_1(MODEL_GROUPS * MODEL_SLOTS)];
 static _Atomic uint64_t model_releases[MODEL_AT_LEAST_1(MODEL_RELEASES * MODEL_SLOTS)];
 static _Atomic uint64_t model_holds[MODEL_AT_LEAST_1(MODEL_HOLDS)];
-static _Alignas(MODEL_STRIDE) uint8_t model_headers[MODEL_SLOTS * MODEL_STRIDE];
+static _Alignas(128) uint8_t model_headers[MODEL_SLOTS * MODEL_STRIDE];
 static uint64_t model_payload[MODEL_SLOTS * MODEL_WORDS];
 static _Atomic uint32_t model_locks[MODEL_LOCKS]; /* 1 + thread that holds it */
 
@@ -113,6 +123,7 @@ static const struct slipring_ring model_mapping = {
                     .slot_bytes = MODEL_WORDS * sizeof(uint64_t),
                     .stamp_in_header = MODEL_GEOMETRY == SLIPRING_GEOMETRY_COMPACT ? 56 : 0,
                     .header_bytes = MODEL_GEOMETRY == SLIPRING_GEOMETRY_COMPACT ? 0 : MODEL_STRIDE,
+                    .check_in_header = MODEL_CHECK ? 64 : 0,
                     .geometry = MODEL_GEOMETRY,
                     .full = MODEL_FULL,
                     .members_max = MODEL_MEMBERS,
@@ -206,6 +217,7 @@ static inline void model_producer(struct slipring_producer *producer, struct sli
     producer->probed_ticks = 0;
     slr_store32(&producer->lent, 0);
     slr_store32(&producer->short_steps, 0);
+    slr_store64(&producer->device_next, next);
     fast->taken = 0;
 }
 
@@ -240,6 +252,8 @@ static inline void model_consumer(struct slipring_consumer *consumer, struct sli
     consumer->look_everywhere = false;
     slr_store64(&consumer->missed, 0);
     slr_store32(&consumer->devices, SLR_DEVICES_NONE);
+    slr_store32(&consumer->references, 2); /* no handle is freed here */
+    slr_store32(&consumer->detached, 0);
     slr_store64(&consumer->missed_messages, 0);
     consumer->pending_missed = 0;
     consumer->pending_messages = 0;
@@ -374,6 +388,16 @@ int slr_lock_take(struct slr_lock *lock, uint64_t byte, bool shared)
     return model_lock((uint32_t)byte);
 }
 
+void slr_lock_close(struct slr_lock *lock)
+{
+    for (uint32_t byte = 0; byte < MODEL_LOCKS; byte++) {
+        if (atomic_load_explicit(&model_locks[byte], memory_order_relaxed) ==
+            1 + (uint32_t)lock->fd) {
+            atomic_store_explicit(&model_locks[byte], 0, memory_order_release);
+        }
+    }
+}
+
 void slr_lock_drop(struct slr_lock *lock, uint64_t byte)
 {
     (void)lock;
@@ -394,6 +418,32 @@ bool slr_alive(int control_fd, uint64_t byte)
 {
     (void)control_fd;
     return atomic_load_explicit(&model_locks[byte], memory_order_acquire) != 0;
+}
+
+void slr_os_wiped_free(void *memory, size_t bytes)
+{
+    (void)memory;
+    (void)bytes;
+}
+
+void slr_ring_drop(struct slipring_ring *ring)
+{
+    (void)ring;
+}
+
+int slr_os_cancel_off(void)
+{
+    return 0;
+}
+
+void slr_os_cancel_restore(const int *state)
+{
+    (void)state;
+}
+
+void slr_poll_end(struct slipring_consumer *consumer)
+{
+    (void)consumer;
 }
 
 int slr_fail(struct slipring_error *error, int code, const char *call, const char *format, ...)

@@ -2,8 +2,10 @@
 /*
  * REAP: a member attaches in the one cell there is and dies before its CRASHth shared access (0:
  * leaves); a reaper clears up after it; another attaches in the cell as soon as it can.
- * Forbidden: that the second, alive, loses its cell; two owners of one cell; a cell lost.
- * Fails with: a reaper that frees the cell without comparing its word.
+ * Forbidden: that the second, alive, loses its cell; two owners of one cell; a cell lost; that one
+ * who left counts as dead.
+ * Fails with: a reaper that frees the cell without comparing its word, or does not look at it again
+ * after probing its lock.
  * Faults: A8, E9.
  */
 #define MODEL_MEMBERS 1
@@ -52,7 +54,8 @@ static void *reaper(void *context)
 {
     (void)context;
     MODEL_MINE(model_own_id) = 4;
-    (void)slr_members_reap_all(MODEL_RING);
+    const int reaped = slr_members_reap_all(MODEL_RING);
+    model_assert(CRASH != 0 || reaped == 0);
     return (void *)0;
 }
 

@@ -2,12 +2,18 @@
 /*
  * OWN, of a group of one: a consumer reads a message and releases it while the producer evicts it
  * and writes the slot anew. Words of payload are relaxed atomics here, as on every processor.
- * Forbidden: a release that says 0 of what was overwritten while it was read.
- * Fails with: the producer's fence after evicting, or the consumer's before it looks, removed.
+ * Forbidden: a release that says 0 of what was overwritten while it was read. VERIFY: with
+ * checksums, that a message is called damaged which was overwritten.
+ * Fails with: the producer's fence after evicting, or the consumer's before it looks, removed;
+ * VERIFY: no look at the cell after a checksum that does not match, or none of its fence.
  * Faults: B2, E9.
  */
 #define MODEL_RACY
 #define MODEL_MEMBERS 1
+#ifdef VERIFY
+#define MODEL_GEOMETRY SLIPRING_GEOMETRY_PAIR
+#define MODEL_CHECK 1
+#endif
 #include "core.h"
 
 static void *producer(void *context)
@@ -32,7 +38,12 @@ static void *consumer(void *context)
     (void)context;
     model_consumer(&c, &fast, 2, 0, SLR_NO_GROUP, SLR_KIND_ONE, 0);
     c.slow = SLIPRING_EVICT;
-    if (acquire_one(&c, 1, &view) == 0) {
+#ifdef VERIFY
+    c.flags = SLIPRING_VERIFY;
+#endif
+    const int result = acquire_one(&c, 1, &view);
+    model_assert(result == 0 || result == -EAGAIN || result == -ESTALE);
+    if (result == 0) {
         const uint64_t value = model_read_payload(&model_payload[view.slot.sequence % MODEL_SLOTS]);
         if (release_one(&c, &view) == 0) {
             model_assert(value == 100 + view.slot.sequence);

@@ -2,7 +2,8 @@
 /*
  * SLEEP: a consumer sleeps for messages, or (PRODUCER_SLEEPS) the producer for room, in the real
  * slr_wait(); no sleep ends by itself, and a wake reaches whoever sleeps on the old word. FAST
- * (GenMC only): the other one publishes, or releases, by the code of slipring/inline.h.
+ * (GenMC only): the other one publishes, or releases, by the code of slipring/inline.h. FENCES: the
+ * other one cannot rely on membarrier.
  * Forbidden: that one sleeps for ever (checked as liveness).
  * GenMC: --check-liveness
  * Fails with: either half of the fence removed; no look after the flag is up; the word moved
@@ -10,6 +11,9 @@
  * Faults: E9.
  */
 #define MODEL_MEMBERS 1
+#ifndef FENCES
+#define FENCES 0
+#endif
 #ifndef MESSAGES
 #define MESSAGES 2
 #endif
@@ -22,6 +26,7 @@ static void *producer(void *context)
     struct slipring_loan loan;
     (void)context;
     model_producer(&p, &fast, 1, 0);
+    p.fences = FENCES;
     slr_waiter_init(
         &p.waiter, (struct slr_bell){&model_control.producer_waiting, &model_control.producer_wake},
         0, SLIPRING_WAIT_SLEEP, false, SLR_SLEEP_STEP_PRODUCER);
@@ -50,6 +55,7 @@ static void *consumer(void *context)
     struct slipring_view view;
     (void)context;
     model_consumer(&c, &fast, 2, 0, SLR_NO_GROUP, SLR_KIND_ONE, 0);
+    c.fences = FENCES;
     c.flags = SLIPRING_AWAIT_PRODUCER;
     slr_waiter_init(
         &c.waiter,

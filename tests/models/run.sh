@@ -89,6 +89,8 @@ check() { # CLIENT FLAGS...
     grep -q '^ \* GenMC: ' "$here/$client.c" &&
         options="$options $(sed -n 's/^ \* GenMC: //p' "$here/$client.c")"
     # Some outputs of the inliner are too much for GenMC's own passes: then another limit is tried.
+    : >"$work/out"
+    result=1
     for threshold in 500 3000 100 20000 1000 250 10; do
         build "$client" "$threshold" "$@" || break
         # shellcheck disable=SC2086
@@ -142,6 +144,8 @@ runs() {
         check "$1" -DPRODUCER_SLEEPS
         check "$1" -DFAST
         check "$1" -DFAST -DPRODUCER_SLEEPS
+        check "$1" -DFENCES=1
+        check "$1" -DFENCES=1 -DPRODUCER_SLEEPS
         ;;
     model_group)
         check "$1" -DNO_REAPER
@@ -155,7 +159,32 @@ runs() {
         check "$1" -DALONE -DSTAYS
         check "$1" -DALONE -DSTAYS -DHELD=1
         ;;
-    model_hold | model_gone) check "$1" ;;
+    model_crowd) check "$1" ;;
+    model_lasting)
+        check "$1"
+        check "$1" -DNAMED
+        ;;
+    model_hold)
+        check "$1"
+        check "$1" -DFENCES=1
+        ;;
+    model_gone)
+        check "$1"
+        check "$1" -DVERIFY
+        ;;
+    model_device)
+        check "$1"
+        check "$1" -DRETIRED
+        ;;
+    model_stamp)
+        check "$1"
+        check "$1" -DPASSED
+        check "$1" -DSLEEPS
+        ;;
+    model_letter)
+        check "$1"
+        crashes "$1" 30
+        ;;
     model_foreign)
         check "$1"
         check "$1" -DTABLE
@@ -182,7 +211,8 @@ runs() {
 
 if [ $# -eq 0 ]; then
     set -- model_publish model_join model_sleep model_group model_evict model_hold model_copy \
-        model_foreign model_gone model_takeover model_attach model_end
+        model_foreign model_gone model_lasting model_letter model_crowd model_device model_stamp \
+        model_takeover model_attach model_end
 fi
 for client in "$@"; do
     runs "$client"

@@ -46,6 +46,10 @@ typedef unsigned int uid_t;
 #define ESTALE 116
 #define ECANCELED 125
 #define EOWNERDEAD 130
+struct stat {
+    unsigned long st_nlink;
+};
+int fstat(int fd, struct stat *status);
 void *calloc(unsigned long count, unsigned long bytes);
 
 #define model_assert(condition) assert(condition)

@@ -12,10 +12,16 @@ STAYS, a colon and the reason, within the three lines before the order or behind
 marked is tried all the same.
 
 Without an option: as many as fit into --seconds, of those that results.md says are caught by quick
-suites, in an order made of --seed (or the date), each by the suite that caught it then. Every option looks first whether each error still has its place in the sources.
+suites, in an order made of --seed (or the date), each by the suite that caught it then. Every option
+looks first whether each error still has its place in the sources.
 
---full tries all and writes results.md. --only tries those whose name has PATTERN, or whose file or
-kind (logic, order) it is, and writes their rows; with --suites A,B by these alone. With `genmc` on PATH the models are run under it too (tests/models/run.sh).
+--full tries all that results.md does not settle, and writes the row of each as soon as it is known:
+it may be stopped at any time and goes on from there. What passed some suites alone has a row that
+names them (not by A, B), and is tried by the others. --anew forgets all rows first.
+
+--only tries those whose name has PATTERN, or whose file or kind (logic, order) it is, whatever their
+rows say, and writes these; with --suites A,B by these alone; with --by "SUITE: TEST" by that one
+first. With `genmc` on PATH the models are run under it too (tests/models/run.sh).
 """
 import argparse
 import dataclasses
@@ -64,12 +70,17 @@ WORDS = {  # an order as it is written -> the next weaker ones
 # Suites, cheapest first: name, build, seconds. `genmc` is no suite of meson's.
 LOGIC = ["unit", "proc", "threads", "litmus", "hostile", "stress", "explorer", "faults", "crash"]
 LOADS = ["tsan", "genmc", "litmus"]  # acquire and release
-FENCES = ["genmc", "litmus", "tsan", "explorer"]
+FENCES = ["genmc", "litmus", "tsan", "explorer", "unit"]
 BY_CI = {*LOGIC, *LOADS} - {"genmc"}
 SAMPLED = ["unit", "proc", "tsan", "explorer"]  # quick, and sure to catch again what they caught
 AGAIN = 3
 # The models that run a file's code most, tried first.
 CLIENTS = {
+    "crowd": "src/wait.c",
+    "lasting": "src/members.c",
+    "letter": "src/inspect.c src/lease.c",
+    "device": "src/device.c",
+    "stamp": "src/device_producer.c",
     "foreign": "src/acquire.c src/members.c",
     "gone": "src/acquire.c src/gate.c",
     "join": "src/consumer.c src/gate.c",
@@ -179,6 +190,15 @@ def with_weaker(text):
     return head + WEAKER + guard + tail
 
 
+def with_shared_core(text):
+    """Of a shared core the tests need not be linked anew when it changes."""
+    text = text.replace("static_library('slipring_core'", "shared_library('slipring_core'")
+    head, core, tail = re.split(r"(slipring_core = .*?\)\n)", text, maxsplit=1, flags=re.S)
+    core = core.replace("    gnu_symbol_visibility: 'hidden',\n", "").replace(
+        "hidden',\n    pic: true)", "hidden')").replace(",\n    pic: true)", ")")
+    return head + core + tail
+
+
 # ---- trying one ----
 
 
@@ -197,22 +217,18 @@ class Workshop:
                 self.copy_folder(source, copy)
             else:
                 self.copy_file(source, copy)
-        header = self.tree / SEQUENCE
-        header.write_text(with_weaker(header.read_text()))
-        # Of a shared core the tests need not be linked anew when it changes.
-        build = self.tree / "src/meson.build"
-        text = build.read_text().replace("static_library('slipring_core'",
-                                         "shared_library('slipring_core'")
-        head, core, tail = re.split(r"(slipring_core = .*?\)\n)", text, maxsplit=1, flags=re.S)
-        core = core.replace("    gnu_symbol_visibility: 'hidden',\n", "").replace(
-            "hidden',\n    pic: true)", "hidden')").replace(",\n    pic: true)", ")")
-        if build.read_text() != head + core + tail:
-            build.write_text(head + core + tail)
 
     def copy_file(self, source, copy):
+        """What is there already stays as old as it is, so that nothing is built for it."""
         copy.parent.mkdir(parents=True, exist_ok=True)
-        if not copy.exists() or copy.read_bytes() != source.read_bytes():
+        wanted = source.read_bytes()
+        if source == ROOT / SEQUENCE:
+            wanted = with_weaker(wanted.decode()).encode()
+        if source == ROOT / "src/meson.build":
+            wanted = with_shared_core(wanted.decode()).encode()
+        if not copy.exists() or copy.read_bytes() != wanted:
             shutil.copy(source, copy)
+            copy.write_bytes(wanted)
 
     def copy_folder(self, source, copy):
         wanted = {p.relative_to(source) for p in source.rglob("*") if p.is_file()}
@@ -258,7 +274,7 @@ class Workshop:
         """None where all of the suite passes, else the name of a test that does not. Only: of a test
         alone. File: where the mutant lies."""
         if stage == "genmc":
-            return self.run_genmc(file)
+            return self.run_genmc(file, only)
         folder = self.build("tsan" if stage == "tsan" else "gcc")
         suite = IN_MESON.get(stage, stage)
         made = self.call("ninja", "-C", str(folder), "-j", self.jobs,
@@ -280,13 +296,14 @@ class Workshop:
                 return test["name"].split(" / ")[-1] + late
         return None
 
-    def run_genmc(self, file):
+    def run_genmc(self, file, only=None):
         if not shutil.which("genmc"):
             return None
         likely = [client for client, files in CLIENTS.items() if file in files.split()]
+        clients = [f"model_{client}" for client in
+                   likely + [client for client in CLIENTS if client not in likely]]
         said = self.call(str(self.tree / "tests/models/run.sh"), "-q", "-t", "120",
-                         *(f"model_{client}" for client in
-                           likely + [client for client in CLIENTS if client not in likely]))
+                         *([only.split()[0]] if only else clients))
         for line in said.stdout.splitlines():
             if line.startswith("model_") and line.endswith("FAILED"):  # not: it cannot, or not in time
                 return " ".join(line.split(" explored")[0].split()[:-1])
@@ -297,8 +314,13 @@ class Workshop:
         return stage == "genmc" or any(
             self.run_suite(stage, test.split(" (")[0]) for _ in range(AGAIN))
 
+    def has(self, stage):
+        """Can it be run here?"""
+        return bool(shutil.which({"genmc": "genmc", "tsan": "clang"}.get(stage, "gcc")))
+
     def try_one(self, mutant, stages, first=None):
-        """What catches it, "suite: test", or "" where nothing does; first: one that did once."""
+        """What catches it, "suite: test", or "" where nothing does; first: one that did once, or
+        might."""
         path = self.tree / mutant.file
         before = path.read_text()
         try:
@@ -340,7 +362,8 @@ def verdict(mutant, rows):
 
 def write_results(mutants, rows):
     out = ["# Mutants, and what catches them", "",
-           "Written by `./dev test mutants-full` (tests/mutants/mutants.py). Suites in the order tried:",
+           "Written by `./dev test mutants-full` (tests/mutants/mutants.py), which goes on where it was",
+           "stopped. Suites in the order tried:",
            "logic by " + ", ".join(LOGIC) + ";", "acquire and release by " + ", ".join(LOADS) + ";",
            "the others by " + ", ".join(FENCES) + ".",
            "`explorer` is suite models without GenMC, `tsan` suite threads under ThreadSanitizer,",
@@ -364,6 +387,27 @@ def clean(rows):
     return {k: v.split("; stays:")[0] for k, v in rows.items() if v != "not tried"}
 
 
+def passed(mutant, rows):
+    """The suites that did not catch it, where that is all that is known."""
+    row = rows.get(key(mutant), "not by ")
+    return [s for s in row[len("not by "):].split(", ") if s] if row.startswith("not by ") else []
+
+
+def settled(mutant, rows):
+    return key(mutant) in rows and not passed(mutant, rows)
+
+
+def note(mutant, rows, tried, caught):
+    """The row of one that was tried by these suites, or caught."""
+    through = [s for s in mutant.stages() if s in tried]
+    if caught:
+        rows[key(mutant)] = caught
+    elif through == mutant.stages():
+        rows[key(mutant)] = "nothing"
+    elif through:
+        rows[key(mutant)] = "not by " + ", ".join(through)
+
+
 def report(number, total, mutant, caught, began):
     print(f"{number}/{total} {mutant.kind} {mutant.name} ({mutant.file}): "
           f"{caught or 'NOTHING'}, {time.time() - began:.0f} s", flush=True)
@@ -377,13 +421,14 @@ def check_suites(shop, mutants):
             raise Broken(f"{stage}: {test} fails without any mutant")
 
 
-def try_all(shop, mutants, all_mutants, rows, wanted):
-    check_suites(shop, mutants)
+def try_all(shop, mutants, all_mutants, rows, wanted=(), first=None):
     for number, mutant in enumerate(mutants, 1):
         began = time.time()
-        caught = shop.try_one(mutant, [s for s in mutant.stages() if not wanted or s in wanted])
-        if caught or not wanted:
-            rows[key(mutant)] = caught or "nothing"
+        before = passed(mutant, rows)
+        stages = [s for s in mutant.stages() if shop.has(s) and
+                  (s in wanted if wanted else s not in before)]
+        caught = shop.try_one(mutant, stages, first)
+        note(mutant, rows, before + stages, caught)
         report(number, len(mutants), mutant, caught, began)
         write_results(all_mutants, rows)
     return survivors(mutants, rows)
@@ -396,7 +441,7 @@ def survivors(mutants, rows):
         if m.kind == "order" and rows.get(key(m)) == "nothing" and not m.stays:
             print(f"{m.name} ({m.file}) is caught by nothing, and no STAYS says why it is there")
             bad += 1
-    logic = [rows.get(key(m), "nothing") for m in mutants if m.kind == "logic"]
+    logic = [rows[key(m)] for m in mutants if m.kind == "logic" and settled(m, rows)]
     caught = sum(said.split(":")[0] in BY_CI for said in logic)
     if logic and caught < 0.95 * len(logic):
         print(f"of {len(logic)} logic errors only {caught} are caught by what CI runs")
@@ -434,26 +479,29 @@ def main():
     parser.add_argument("--build", type=pathlib.Path, required=True)
     parser.add_argument("--full", action="store_true")
     parser.add_argument("--check", action="store_true")
+    parser.add_argument("--anew", action="store_true")
     parser.add_argument("--only", action="append")
+    parser.add_argument("--by")
     parser.add_argument("--suites", type=lambda words: words.split(","), default=[])
-    parser.add_argument("--seconds", type=int, default=int(os.environ.get("SLIPRING_MUTANT_SECONDS", 150)))
+    parser.add_argument("--seconds", type=int, default=int(os.environ.get("SLIPRING_MUTANT_SECONDS", 60)))
     parser.add_argument("--seed", default=os.environ.get("SLIPRING_SEED", str(datetime.date.today())))
     parser.add_argument("--jobs", default=str(os.cpu_count()))
     chosen = parser.parse_args()
     mutants = logic_mutants() + order_mutants()
-    rows = clean(read_results())
-    untried = [m for m in mutants if key(m) not in rows]
-    print(f"{len(mutants)} mutants, {len(untried)} of them not in results.md")
+    rows = {} if chosen.anew else clean(read_results())
+    untried = [m for m in mutants if not settled(m, rows)]
+    print(f"{len(mutants)} mutants, {len(untried)} of them not settled in results.md")
     for m in untried:
         print(f"NOT TRIED YET: {m.name} ({m.file})")
     if chosen.check:
-        return survivors([m for m in mutants if key(m) in rows], rows)
+        return survivors([m for m in mutants if settled(m, rows)], rows)
     shop = Workshop(chosen.build.resolve(), chosen.jobs)
     if chosen.full:
-        return try_all(shop, mutants, mutants, {}, [])
+        check_suites(shop, untried)
+        return try_all(shop, untried, mutants, rows)
     if chosen.only:
         some = [m for m in mutants if any(p in (m.kind, m.file, m.name) or p in m.name for p in chosen.only)]
-        return try_all(shop, some, mutants, rows, chosen.suites)
+        return try_all(shop, some, mutants, rows, chosen.suites, chosen.by)
     return sample(shop, mutants, rows, chosen.seconds, chosen.seed)
 
 

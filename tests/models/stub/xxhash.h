@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Stands in for the xxHash header: the models' rings carry no checksum. */
+/* Stands in for the xxHash header: the checksum of a payload of one word is that word. */
 #ifndef MODEL_XXHASH_H
 #define MODEL_XXHASH_H
 
@@ -7,8 +7,8 @@
 
 static inline unsigned long long XXH3_64bits(const void *data, size_t bytes)
 {
-    (void)data;
-    return bytes;
+    (void)bytes;
+    return model_read_payload((const uint64_t *)data);
 }
 
 #endif

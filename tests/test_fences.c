@@ -1,0 +1,110 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Proves: who goes to sleep, and who holds a slot that may be overwritten, makes all peers run a
+ * fence first, so that these need none of their own: this program stands in front of syscall(), and
+ * sees membarrier called before each sleep of a consumer and of a producer, and in each hold.
+ */
+#define _GNU_SOURCE
+#include "proc.h"
+
+#include <dlfcn.h>
+#include <linux/futex.h>
+#include <linux/membarrier.h>
+#include <stdarg.h>
+#include <sys/syscall.h>
+
+enum { WAIT_MS = 60 };
+
+static unsigned fences, sleeps; /* fences since the last sleep */
+
+long syscall(long number, ...);
+
+long syscall(long number, ...)
+{
+    static long (*next)(long, ...);
+    va_list list;
+    long a[6];
+    va_start(list, number);
+    for (int i = 0; i < 6; i++) {
+        a[i] = va_arg(list, long);
+    }
+    va_end(list);
+    if (next == NULL) {
+        void *found = dlsym(RTLD_NEXT, "syscall");
+        CHECK(found != NULL);
+        memcpy(&next, &found, sizeof(next));
+    }
+    if (number == SYS_membarrier && a[0] == MEMBARRIER_CMD_GLOBAL_EXPEDITED) {
+        fences++;
+    }
+    if (number == SYS_futex && (a[1] & FUTEX_CMD_MASK) == FUTEX_WAIT_BITSET) {
+        CHECK(fences != 0);
+        fences = 0;
+        sleeps++;
+    }
+    return next(number, a[0], a[1], a[2], a[3], a[4], a[5]);
+}
+
+static void waits(const struct proc_ring *how, uint32_t strategy)
+{
+    struct slipring_ring *ring = proc_make(how, 0);
+    struct slipring_producer_config producing;
+    struct slipring_consumer_config consuming;
+    struct slipring_producer *producer;
+    struct slipring_consumer *consumer;
+    struct slipring_loan loan;
+    struct slipring_view view;
+    slipring_producer_config_init(&producing);
+    slipring_consumer_config_init(&consuming);
+    producing.wait = strategy;
+    consuming.wait = strategy;
+    CHECK_EQ(slipring_producer_attach(ring, &producing, &producer, NULL), 0);
+    CHECK_EQ(slipring_consumer_attach(ring, &consuming, &consumer, NULL), 0);
+    sleeps = 0;
+    CHECK_EQ(slipring_consumer_acquire(consumer, 1, &view, proc_in_ms(WAIT_MS)), -ETIMEDOUT);
+    CHECK(sleeps != 0);
+    (void)proc_fill(producer, how);
+    sleeps = 0;
+    CHECK_EQ(slipring_producer_claim(producer, 1, &loan, proc_in_ms(WAIT_MS)), -ETIMEDOUT);
+    CHECK(sleeps != 0);
+    slipring_consumer_detach(consumer);
+    slipring_producer_detach(producer);
+    slipring_ring_close(ring);
+}
+
+static void holds(const struct proc_ring *how)
+{
+    struct slipring_ring *ring = proc_make(how, 0);
+    struct slipring_producer *producer = proc_producer(ring);
+    struct slipring_consumer *consumer = proc_consumer(ring, how, SLIPRING_OLDEST);
+    struct slipring_view view;
+    for (int i = 0; i < 3; i++) {
+        CHECK_EQ(proc_publish(producer, how, 1, 0), 0);
+        fences = 0;
+        CHECK_EQ(slipring_consumer_try_acquire(consumer, 1, &view), 0);
+        CHECK_EQ(fences, 1);
+        CHECK_EQ(slipring_consumer_release(consumer, &view), 0);
+    }
+    slipring_consumer_detach(consumer);
+    slipring_producer_detach(producer);
+    slipring_ring_close(ring);
+}
+
+int main(void)
+{
+    const int wanted = MEMBARRIER_CMD_GLOBAL_EXPEDITED | MEMBARRIER_CMD_REGISTER_GLOBAL_EXPEDITED;
+    const long offered = syscall(SYS_membarrier, MEMBARRIER_CMD_QUERY, 0, 0, 0, 0, 0);
+    if (offered < 0 || (offered & wanted) != wanted) {
+        SKIP("there is no membarrier here: all fences are full ones");
+    }
+    proc_begin(30);
+    for (unsigned i = 0; i < PROC_RINGS; i++) {
+        if (proc_rings[i].full == SLIPRING_BLOCK) {
+            waits(&proc_rings[i], SLIPRING_WAIT_SLEEP);
+            waits(&proc_rings[i], SLIPRING_WAIT_ADAPTIVE);
+        } else if (proc_holds(&proc_rings[i])) {
+            holds(&proc_rings[i]);
+        }
+    }
+    return 0;
+}
