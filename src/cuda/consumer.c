@@ -306,13 +306,15 @@ static void hand_over(struct slipring_cuda *cuda, struct slr_cuda_release *relea
     if (release->by_device) {
         const uint64_t done = put_stores(cuda, release, stream);
         release->by_device = done == release->view.slots;
-        if (!release->by_device && release->view.slots > 1) {
-            member->strays = true; /* of a call for many that failed some may be on the stream */
+        release->stores = true;
+        member->stores++;
+        /* Of a call for many that failed some may be on the stream. */
+        if (!release->by_device &&
+            cuda->driver->event_record(release->event, stream) != SLR_CU_SUCCESS) {
+            member->strays = true;
         }
     }
-    if (release->by_device) {
-        member->stores++;
-    } else if (cuda->driver->host_function != NULL) {
+    if (!release->by_device && cuda->driver->host_function != NULL) {
         release->calls =
             cuda->driver->host_function(stream, host_function, release) == SLR_CU_SUCCESS;
     }

@@ -120,7 +120,7 @@ static void finish(struct slipring_cuda *cuda, struct slr_cuda_release *release,
     cuda->lost += lost;
     cuda->stale += code == -ESTALE;
     member->pending--;
-    member->stores -= release->by_device;
+    member->stores -= release->stores;
     cuda->pending--;
     if (lost) {
         (void)cuda->driver->event_destroy(

@@ -35,7 +35,8 @@ struct slr_cuda_member { /* a consumer with such views, or that had some */
     struct slr_cuda_member *next;
     struct slipring_consumer *consumer; /* kept */
     uint64_t pending;                   /* releases, of both kinds */
-    uint64_t stores;                    /* of these, stores by the device: announced while not 0 */
+    uint64_t stores;                    /* of these, with stores by the device: announced while
+                                         * not 0 */
     bool announced;
     bool strays; /* a store may come of which we would not learn: the cell is given up */
 };
@@ -45,8 +46,10 @@ struct slr_cuda_release {
     struct slr_cuda_member *member;
     struct slipring_view view;
     slr_cu_context context;
-    slr_cu_event event;  /* recorded after the copies, before the stores */
+    slr_cu_event event;  /* recorded after the copies, before the stores; or behind what there is of
+                          * stores that were refused */
     bool by_device;      /* all its stores are on the stream: done when they are seen */
+    bool stores;         /* some may be */
     unsigned errors;     /* of the event, one after another */
     bool calls;          /* a host function will say when */
     _Atomic bool called; /* it did */

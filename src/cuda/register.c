@@ -39,24 +39,43 @@ static int check_config(const struct slipring_cuda_config *config, struct slipri
 
 /* ---- device and memory ---- */
 
+/* An attribute; one that the driver is too old to know is 0. */
+static int ask_device(const struct slipring_cuda *cuda, int attribute, int *value,
+                      struct slipring_error *error)
+{
+    const int result = cuda->driver->device_attribute(value, attribute, cuda->device);
+    if (result == SLR_CU_INVALID_VALUE) {
+        *value = 0;
+        return 0;
+    }
+    return result == SLR_CU_SUCCESS ? 0
+                                    : slr_cuda_fail(error, result, "cuDeviceGetAttribute",
+                                                    "the device does not say what it can");
+}
+
 static int take_device(struct slipring_cuda *cuda, bool pinned, struct slipring_error *error)
 {
     const struct slr_cuda_driver *driver = cuda->driver;
     int result = driver->device_get(&cuda->device, cuda->ordinal);
     if (result != SLR_CU_SUCCESS) {
         (void)slr_cuda_fail(error, result, "cuDeviceGet", "no such device");
+        if (error != NULL) {
+            error->code = -ENODEV;
+        }
         return -ENODEV;
     }
-    int supported = 1;
-    result = driver->device_attribute(&supported, SLR_CU_HOST_REGISTER_SUPPORTED, cuda->device);
-    if (pinned && result == SLR_CU_SUCCESS && supported == 0) {
+    int supported = 0, stores = 0;
+    int code = ask_device(cuda, SLR_CU_HOST_REGISTER_SUPPORTED, &supported, error);
+    code = code != 0 ? code : ask_device(cuda, SLR_CU_64_BIT_STREAM_MEM_OPS, &stores, error);
+    if (code != 0) {
+        return code;
+    }
+    if (pinned && supported == 0) {
         return slr_cuda_error(error, -ENOTSUP, CALL,
                               "the device cannot use memory that a process registers: use "
                               "SLIPRING_CUDA_UNPINNED, copies are then staged");
     }
-    int stores = 0;
-    result = driver->device_attribute(&stores, SLR_CU_64_BIT_STREAM_MEM_OPS, cuda->device);
-    cuda->stores = pinned && result == SLR_CU_SUCCESS && stores != 0 && driver->write_value != NULL;
+    cuda->stores = pinned && stores != 0 && driver->write_value != NULL;
     result = driver->primary_retain(&cuda->context, cuda->device);
     return result == SLR_CU_SUCCESS ? 0
                                     : slr_cuda_fail(error, result, "cuDevicePrimaryCtxRetain",

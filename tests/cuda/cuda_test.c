@@ -101,6 +101,7 @@ void cuda_calls(void)
     entry("cuDeviceGetName", 2000, &gpu.device_name);
     entry("cuDevicePrimaryCtxRetain", 7000, &gpu.primary_retain);
     entry("cuCtxPushCurrent", 4000, &gpu.push);
+    entry("cuCtxPopCurrent", 4000, &gpu.pop);
     entry("cuMemAlloc", 3020, &gpu.alloc);
     entry("cuMemFree", 3020, &gpu.free);
     entry("cuStreamCreate", 2000, &gpu.stream_create);

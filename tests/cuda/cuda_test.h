@@ -18,6 +18,7 @@ struct gpu {
     int (*device_name)(char *name, int bytes, int device);
     int (*primary_retain)(void **context, int device);
     int (*push)(void *context);
+    int (*pop)(void **context);
     int (*alloc)(uint64_t *address, size_t bytes);
     int (*free)(uint64_t address);
     int (*stream_create)(void **stream, unsigned flags);

@@ -548,20 +548,22 @@ struct mem_op {
     uint64_t alias, pad;
 };
 
+/* One that is made to fail puts half of them on the stream before. */
 static int mem_ops(void *stream, unsigned count, const struct mem_op *ops, unsigned flags)
 {
-    int code = standin_enter("cuStreamBatchMemOp", true);
-    if (code != 0 || count >= 256 || flags != 0) {
-        return code != 0 ? code : 1;
+    const int failed = standin_enter("cuStreamBatchMemOp", true);
+    if (count >= 256 || flags != 0 || (failed != 0 && standin_lost() != 0)) {
+        return failed != 0 ? failed : 1;
     }
-    for (unsigned i = 0; i < count && code == 0; i++) { /* 4: wait, 5: write, of 64 bits */
-        code = ops[i].operation == 5
+    int code = 0;
+    for (unsigned i = 0; i < (failed != 0 ? count / 2 : count) && code == 0; i++) {
+        code = ops[i].operation == 5 /* a write, of 64 bits; 4: a wait */
                    ? word_op(WRITE, stream, ops[i].address, ops[i].value, ops[i].flags)
-               : ops[i].operation == 4
-                   ? word_op(WAIT, stream, ops[i].address, ops[i].value, ops[i].flags)
-                   : 1;
+                   : ops[i].operation == 4
+                         ? word_op(WAIT, stream, ops[i].address, ops[i].value, ops[i].flags)
+                         : 1;
     }
-    return code;
+    return failed != 0 ? failed : code;
 }
 
 static int host_function(void *stream, void (*function)(void *user), void *user)
