@@ -2,11 +2,12 @@
 /*
  * Real input through slipring, with processes killed on the way:
  *
- *     demo [FILE]     FILE: what to send in parts 2 and 3; else a large file is looked for
+ *     demo [FILE]     FILE: what to send in parts 2 to 4; else a large file is looked for
  *
  * 1. the machine's own counters to a recorder and a dashboard (demo_counters.c),
  * 2. a file to three consumers, one of which is killed (demo_broadcast.c),
- * 3. the file to a group that shares the work and loses a member (demo_group.c).
+ * 3. the file to a group that shares the work and loses a member (demo_group.c),
+ * 4. the file through a GPU, where there is one (demo_gpu.c).
  *
  * Says what happened and ends with 0 only if all of it came out as it should and nothing is left.
  */
@@ -109,6 +110,12 @@ static bool run(const char *path_or_null, struct demo_names *names)
         demo_line("    which is NOT as it should be");
         good = false;
     }
+#ifdef DEMO_GPU
+    if (!demo_gpu(&input)) {
+        demo_line("    which is NOT as it should be");
+        good = false;
+    }
+#endif
     demo_input_close(&input);
     return good;
 }

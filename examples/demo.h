@@ -119,5 +119,6 @@ struct demo_names {
 bool demo_counters(struct demo_names *names, double seconds);
 bool demo_broadcast(const struct demo_input *input);
 bool demo_group(const struct demo_input *input, struct demo_names *names);
+bool demo_gpu(const struct demo_input *input); /* where libslipring-cuda is built */
 
 #endif

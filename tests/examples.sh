@@ -96,7 +96,7 @@ run 05 "$dir/05_anonymous"
 expect 05_anonymous $? 05 '^05_anonymous: read 10 numbers of two producers$'
 run demo "$dir/demo"
 expect demo $? demo '^All as it should be' 'each once and in order' 'reader B held .* killed' \
-    'member A held .* killed' 'ratio [0-9.]+' '^Left behind: 0 of'
+    'member A held .* killed' 'ratio [0-9.]+' '^4\. .* GPU' '^Left behind: 0 of'
 refuses '^demo: .*' "$dir/demo" /nonexistent
 
 if [ $failures -ne 0 ]; then
