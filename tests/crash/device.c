@@ -6,6 +6,11 @@
  * under way when its process dies is stored after the death. Survivors go on and read each message
  * whole, in order; such a store frees nobody's slot, and is in time for whoever takes over; then all
  * cells can be had again.
+ *
+ *     crash_device [--full]
+ *
+ * Without --full gcc's victims are killed in every other story and frozen in the rest, and clang's the
+ * other way round.
  */
 #define _GNU_SOURCE
 #include "proc.h"
@@ -23,6 +28,11 @@
 #define RETIRED_NS (2000 * PROC_MS) /* as README says */
 #define PATIENCE_MS 20000
 #define REPEATS 4u /* of a loop's instructions */
+#ifdef __clang__
+#define HALF 1u
+#else
+#define HALF 0u
+#endif
 
 /* Memory that victim and worker share. */
 struct page {
@@ -378,9 +388,14 @@ static uint32_t unlike(const struct world *w)
     return w->freeze ? SK_TOUCH : SK_STORE | SK_CALL;
 }
 
+struct share {
+    uint64_t worker;
+    bool full;
+};
+
 static int work(struct proc *self, void *context)
 {
-    const uint64_t worker = *(const uint64_t *)context;
+    const struct share *share = context;
     uint64_t stops = 0, at = 0;
     struct world w = {.page = proc_share(sizeof *w.page)};
     for (size_t i = 0; i < 2 * STORIES; i++) {
@@ -388,6 +403,9 @@ static int work(struct proc *self, void *context)
         int status = 0;
         w.story = &stories[i / 2];
         w.freeze = i % 2 != 0;
+        if (!share->full && (i / 2 + i) % 2 != HALF) {
+            continue;
+        }
         w.tight = false;
         for (int again = 0; again < 2; again++) { /* the first time it is not yet as it will be */
             if (again != 0) {
@@ -401,7 +419,7 @@ static int work(struct proc *self, void *context)
         for (uint32_t s = 0; s < trace.count; s++) {
             const bool edge = s == 0 || s + 1 == trace.count;
             if ((edge || ((trace.kind[s] & unlike(&w)) != 0 && trace.nth[s] <= REPEATS)) &&
-                at++ % WORKERS == worker) {
+                at++ % WORKERS == share->worker) {
                 stop_at(&w, &trace, s);
                 stops++;
             }
@@ -412,17 +430,19 @@ static int work(struct proc *self, void *context)
     return 0;
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
+    const bool full = argc > 1 && strcmp(argv[1], "--full") == 0;
     struct proc workers[WORKERS];
-    uint64_t numbers[WORKERS], stops = 0;
+    struct share shares[WORKERS];
+    uint64_t stops = 0;
     if (!sk_possible()) {
         SKIP("this process may not trace its children");
     }
     proc_begin(280);
     for (uint64_t i = 0; i < WORKERS; i++) {
-        numbers[i] = i;
-        workers[i] = proc_start(work, &numbers[i]);
+        shares[i] = (struct share){i, full};
+        workers[i] = proc_start(work, &shares[i]);
     }
     for (unsigned i = 0; i < WORKERS; i++) {
         int status;
@@ -430,7 +450,7 @@ int main(void)
         CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0);
         stops += proc_hear(&workers[i]);
     }
-    printf("%llu stops in %u stories\n", (unsigned long long)stops, (unsigned)STORIES);
-    CHECK(stops > 100);
+    printf("%llu stops in %s of the stories\n", (unsigned long long)stops, full ? "all" : "half");
+    CHECK(stops > 50);
     return 0;
 }
