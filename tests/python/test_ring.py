@@ -95,3 +95,19 @@ def test_release():
     assert ring.members()[0].released == 0 and list(part) == list(range(10, 20))
     del part
     assert ring.members()[0].released == 1
+
+
+@pytest.mark.parametrize("call, text", [
+    (lambda ring: slipring.Ring.create(slot_bytes=8, slots=-1), "create: -1 slots; 1 or more"),
+    (lambda ring: slipring.Ring.create(slot_bytes=8, slots=0), "create: 0 slots"),
+    (lambda ring: slipring.Ring.create(slot_bytes=8, slots=3), "power of two"),
+    (lambda ring: slipring.Ring.create(slot_bytes=8, members_max=-2), "-2: members_max"),
+    (lambda ring: slipring.Ring.create(slot_bytes=8, hold_max=1 << 33), "hold_max"),
+    (lambda ring: ring.producer().claim(0), "claim: 0 slots; 1 or more"),
+    (lambda ring: ring.producer().claim(-5), "claim: -5 slots"),
+    (lambda ring: ring.consumer().acquire(0), "acquire: 0 slots"),
+    (lambda ring: ring.consumer().try_acquire(n=-1), "try_acquire: -1 slots"),
+])
+def test_numbers_that_cannot_be(call, text):
+    with pytest.raises(ValueError, match=text):
+        call(slipring.Ring.create(slot_bytes=256, slots=4))

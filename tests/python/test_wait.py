@@ -172,6 +172,46 @@ def test_poll():
     assert consumer.arm() and consumer.acquire(timeout=0).bytes == 1 and consumer.lag == 0
 
 
+def test_a_full_ring_names_its_holder():
+    ring, producer, consumer = pair(lasting=["later"])
+    fill(ring, producer)
+    with pytest.raises(TimeoutError, match='nobody reads for the lasting group "later"'):
+        producer.claim(timeout=0.01)
+    later_one = ring.consumer("later")
+    while later_one.lag:
+        later_one.acquire().release()
+    with pytest.raises(TimeoutError, match="a consumer in this process has not released"):
+        producer.send(b"x", timeout=0.01)
+    pid = os.fork()
+    if pid == 0:
+        reader = ring.consumer("children", start="oldest")
+        signal.pause()
+        os._exit(reader is None)
+    while len(ring.members()) < 3:
+        time.sleep(0.01)
+    while consumer.lag:
+        consumer.acquire().release()
+    try:
+        with pytest.raises(TimeoutError, match=f'of group "children" in process {pid} has not'):
+            producer.claim(timeout=0.01)
+    finally:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+    producer.claim(timeout=10).abort()
+
+
+def test_held_slots_name_their_holder():
+    ring = slipring.Ring.create(slot_bytes=4096, slots=4, full="overwrite", hold_max=3,
+                                geometry="tensor")
+    producer, consumer = ring.producer(), ring.consumer()
+    views = []
+    for _ in range(3):
+        producer.send(b"x")
+        views.append(consumer.acquire(timeout=5))
+    with pytest.raises(TimeoutError, match="holds 3 of the ring's 4 slots"):
+        producer.claim(2, timeout=0.01)
+
+
 def test_async():
     ring, producer, consumer = pair()
 

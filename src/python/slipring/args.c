@@ -71,6 +71,37 @@ int count_from(PyObject *object, uint64_t *count)
     return 0;
 }
 
+int slots_from(const struct module_state *state, const char *doing, PyObject *object,
+               uint64_t *slots)
+{
+    if (object != NULL && object != Py_None && PyLong_Check(object)) {
+        int overflow;
+        const long long value = PyLong_AsLongLongAndOverflow(object, &overflow);
+        if (overflow < 0 || (overflow == 0 && value < 1)) {
+            raise_invalid(state, "%s: %S slots; 1 or more", doing, object);
+            return -1;
+        }
+    }
+    return count_from(object, slots);
+}
+
+int limit_from(PyObject *object, void *limit)
+{
+    const long long value = PyLong_AsLongLong(object);
+    if (value == -1 && PyErr_Occurred()) {
+        return 0;
+    }
+    if (value < 0 || value > UINT32_MAX) {
+        PyErr_Format(PyExc_ValueError,
+                     "create: %lld: members_max, groups_max, releases_max and hold_max are at "
+                     "least 1, or 0 for the default",
+                     value);
+        return 0;
+    }
+    *(uint32_t *)limit = (uint32_t)value;
+    return 1;
+}
+
 int wait_from(const struct module_state *state, PyObject *object, uint32_t *wait)
 {
     static const char *const names[] = {"adaptive", "spin", "sleep"};

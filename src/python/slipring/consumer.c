@@ -386,7 +386,8 @@ static PyObject *acquire_method(struct consumer_object *self, PyObject *const *a
     if (nargs != 0 || names != NULL) {
         PyObject *given[2];
         if (args_parse("acquire", args, nargs, names, acquire_keywords, 2, given) != 0 ||
-            count_from(given[0], &n) != 0 || deadline_from(given[1], &deadline) != 0) {
+            slots_from(self->core->state, "acquire", given[0], &n) != 0 ||
+            deadline_from(given[1], &deadline) != 0) {
             return NULL;
         }
     }
@@ -401,7 +402,7 @@ static PyObject *try_acquire_method(struct consumer_object *self, PyObject *cons
     PyObject *given[1];
     uint64_t n = 1;
     if (args_parse("try_acquire", args, nargs, names, keywords, 1, given) != 0 ||
-        count_from(given[0], &n) != 0) {
+        slots_from(self->core->state, "try_acquire", given[0], &n) != 0) {
         return NULL;
     }
     PyObject *view = consumer_acquire(self, n, DEADLINE_TRY, false);

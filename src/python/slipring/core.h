@@ -71,9 +71,17 @@ struct core {
     struct core_field fields[];
 };
 
-/* module.c: the state behind a type of ours, and its type by where it stands. */
-struct module_state *state_of(PyTypeObject *type);
 extern struct PyModuleDef slipring_module;
+
+/* The interpreter ends: only the thread that ends it may enter. */
+static inline bool finalizing(void)
+{
+#if PY_VERSION_HEX >= 0x030D0000
+    return Py_IsFinalizing();
+#else
+    return _Py_IsFinalizing();
+#endif
+}
 
 /* ring.c. Takes the handle over, also on failure (then NULL, with the error set). */
 struct core *core_new(PyObject *module, struct slipring_ring *ring, bool read_only);
@@ -91,6 +99,10 @@ PyObject *raise_setup(const struct module_state *state, int code,
                       const struct slipring_error *error);
 PyObject *raise_code(const struct core *core, int code, const char *doing);
 PyObject *raise_invalid(const struct module_state *state, const char *format, ...);
+PyObject *raise_text(const struct module_state *state, int code,
+                     PyObject *text); /* takes it over */
+/* holders.c: a claim timed out; the text names who holds the slots. */
+PyObject *raise_full(const struct core *core);
 
 /* schema.c */
 int schema_parse(const struct module_state *state, PyObject *schema,
@@ -118,6 +130,11 @@ PyObject *numpy_array(struct core_field *field, const struct shown *shown, bool 
 #define DEADLINE_TRY INT64_MIN
 int deadline_from(PyObject *timeout, int64_t *deadline_ns);
 int count_from(PyObject *object, uint64_t *count);
+/* As count_from(), but of slots: 1 or more, else a text that names the call. */
+int slots_from(const struct module_state *state, const char *doing, PyObject *object,
+               uint64_t *slots);
+/* For PyArg_Parse (O&): a uint32_t, of which 0 is the default. */
+int limit_from(PyObject *object, void *limit);
 int wait_from(const struct module_state *state, PyObject *object, uint32_t *wait);
 /* consumer.c: "gate", or ("evict", seconds). */
 int slow_from(const struct module_state *state, PyObject *slow, uint32_t *policy,

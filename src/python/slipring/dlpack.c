@@ -21,15 +21,6 @@ struct exported {
     void *copy;
 };
 
-static bool finalizing(void)
-{
-#if PY_VERSION_HEX >= 0x030D0000
-    return Py_IsFinalizing();
-#else
-    return _Py_IsFinalizing();
-#endif
-}
-
 static void destroy(struct exported *exported)
 {
     free(exported->copy);

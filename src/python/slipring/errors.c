@@ -99,8 +99,7 @@ static PyObject *type_for(const struct module_state *state, int code)
     }
 }
 
-/* Takes text over. */
-static PyObject *raise_text(const struct module_state *state, int code, PyObject *text)
+PyObject *raise_text(const struct module_state *state, int code, PyObject *text)
 {
     PyObject *value =
         text == NULL ? NULL : PyObject_CallFunction(type_for(state, code), "iN", -code, text);

@@ -47,12 +47,30 @@ void loan_end(struct loan_object *self)
     self->arrays = NULL;
 }
 
+/* As of a file that nobody closed. */
+static void warn_dropped(const struct loan_object *self)
+{
+    PyObject *type, *value, *traceback;
+    if (finalizing()) {
+        return;
+    }
+    PyErr_Fetch(&type, &value, &traceback);
+    if (PyErr_WarnFormat(PyExc_ResourceWarning, 1,
+                         "a claim of %llu slots was dropped, and is aborted: publish() or abort() "
+                         "it, or claim it in a with statement",
+                         (unsigned long long)self->loan.slots) != 0) {
+        PyErr_WriteUnraisable((PyObject *)self->producer);
+    }
+    PyErr_Restore(type, value, traceback);
+}
+
 static void loan_dealloc(struct loan_object *self)
 {
     PyTypeObject *type = Py_TYPE(self);
     struct producer_object *producer = self->producer;
     if (producer != NULL) {
         if (!self->ended && !producer_forked(producer)) {
+            warn_dropped(self);
             /* Held for moments only while a claim is open: another one is refused at once. */
             lock_take_soon(&producer->lock);
             if (!self->ended) {

@@ -176,7 +176,9 @@ int producer_claim(struct producer_object *self, uint64_t n, int64_t deadline_ns
     if (result == -EAGAIN && deadline_ns != DEADLINE_TRY) {
         result = wait_for(self, n, deadline_ns, loan);
     }
-    if (result < 0) {
+    if (result == -ETIMEDOUT) {
+        raise_full(self->core);
+    } else if (result < 0) {
         raise_code(self->core, result, "claim");
     }
     return result == 0 ? 0 : -1;
@@ -191,7 +193,8 @@ static PyObject *claim_method(struct producer_object *self, PyObject *const *arg
     if (nargs != 0 || names != NULL) {
         PyObject *given[2];
         if (args_parse("claim", args, nargs, names, keywords, 2, given) != 0 ||
-            count_from(given[0], &n) != 0 || deadline_from(given[1], &deadline) != 0) {
+            slots_from(self->core->state, "claim", given[0], &n) != 0 ||
+            deadline_from(given[1], &deadline) != 0) {
             return NULL;
         }
     }

@@ -153,7 +153,7 @@ static int lasting_from(const struct module_state *state, PyObject *items,
 
 struct creation {
     const char *name, *geometry, *full, *near_pci;
-    PyObject *schema, *slot_bytes, *lasting;
+    PyObject *schema, *slots, *slot_bytes, *lasting;
     int flags[7]; /* in the order of slipring_ring_flag */
     struct slipring_config config;
     struct slipring_field fields[SLIPRING_FIELDS_MAX];
@@ -200,19 +200,20 @@ static int parse_creation(const struct module_state *state, struct creation *c, 
     static const char *const geometries[] = {"auto", "compact", "pair", "tensor"};
     static const char *const fulls[] = {"block", "overwrite"};
     struct slipring_config *config = &c->config;
-    unsigned long long slots = config->slots, start = 0;
-    int members = 0;
+    unsigned long long start = 0;
+    uint32_t members = 0;
     if (!PyArg_ParseTupleAndKeywords(
-            args, kwargs, "|zOK$OsspppppppiIIIOIKiz:create", keywords, &c->name, &c->schema, &slots,
-            &c->slot_bytes, &c->geometry, &c->full, &c->flags[0], &c->flags[1], &c->flags[2],
-            &c->flags[3], &c->flags[4], &c->flags[5], &c->flags[6], &members, &config->groups_max,
-            &config->releases_max, &config->hold_max, &c->lasting, &config->mode, &start,
-            &config->numa_node, &config->near_pci)) {
+            args, kwargs, "|zOO$OsspppppppO&O&O&O&OIKiz:create", keywords, &c->name, &c->schema,
+            &c->slots, &c->slot_bytes, &c->geometry, &c->full, &c->flags[0], &c->flags[1],
+            &c->flags[2], &c->flags[3], &c->flags[4], &c->flags[5], &c->flags[6], limit_from,
+            &members, limit_from, &config->groups_max, limit_from, &config->releases_max,
+            limit_from, &config->hold_max, &c->lasting, &config->mode, &start, &config->numa_node,
+            &config->near_pci) ||
+        slots_from(state, "create", c->slots, &config->slots) != 0) {
         return -1;
     }
-    config->slots = slots;
     config->start_sequence = start;
-    config->members_max = members > 0 ? (uint32_t)members : config->members_max;
+    config->members_max = members > 0 ? members : config->members_max;
     for (uint32_t bit = 0; bit < 7; bit++) {
         config->flags |= c->flags[bit] ? 1u << bit : 0;
     }
