@@ -261,7 +261,7 @@ SLIPRING_API SLIPRING_CHECK int slipring_cuda_copy(struct slipring_cuda *cuda,
  * @retval -ECHILD    the handle is the parent's
  * @return            else what failed; the view is still the caller's
  *
- * Thread: owner of @p consumer.   Progress: may sleep.   Fork: no.
+ * Thread: any, while the view is held.   Progress: may sleep.   Fork: no.
  * Owner:  ends the view.   Order: RELEASE.
  */
 SLIPRING_API SLIPRING_CHECK int slipring_cuda_release(struct slipring_cuda *cuda,

@@ -91,7 +91,7 @@ struct slipring_word {
  * @retval -EINVAL  another kind of consumer: it has no such words
  * @retval -ECHILD  the handle is the parent's
  *
- * Thread: owner of @p consumer.   Progress: lock-free.   Fork: no.
+ * Thread: any, while a view is held.   Progress: lock-free.   Fork: no.
  * Owner:  a reference to the handle, until slipring_consumer_device_end().   Order: RELEASE.
  */
 SLIPRING_API SLIPRING_CHECK int slipring_consumer_device_begin(struct slipring_consumer *consumer);
@@ -115,7 +115,7 @@ SLIPRING_API void slipring_consumer_device_end(struct slipring_consumer *consume
  * @retval -EINVAL    another kind of consumer; not acquired, or released already
  * @retval -ECHILD    the handle is the parent's
  *
- * Thread: owner of @p consumer.   Progress: lock-free.   Fork: no.
+ * Thread: any, while the view is held.   Progress: lock-free.   Fork: no.
  * Owner:  the caller keeps all.   Order: RELEASE.
  */
 SLIPRING_API SLIPRING_CHECK int slipring_consumer_device_words(struct slipring_consumer *consumer,
@@ -157,7 +157,7 @@ slipring_consumer_device_advance(struct slipring_consumer *consumer);
  * @retval -EINVAL  an ordered consumer, or a read-only one
  * @retval -ECHILD  the handle is the parent's
  *
- * Thread: owner of @p consumer.   Progress: wait-free.   Fork: no.
+ * Thread: any, while a view is held.   Progress: wait-free.   Fork: no.
  * Owner:  a reference to the handle.   Order: none.
  */
 SLIPRING_API SLIPRING_CHECK int slipring_consumer_keep(struct slipring_consumer *consumer);

@@ -343,6 +343,30 @@ static int host_free(void *memory)
     return taken;
 }
 
+/* Of a pointer's attributes only what kind of memory it is: what frameworks ask to see whether it is
+ * page-locked. */
+static int pointer_attribute(void *data, int attribute, uint64_t pointer)
+{
+    enum { MEMORY_TYPE = 2, HOST = 1, DEVICE = 2 };
+    int code = standin_enter("cuPointerGetAttribute", true);
+    if (code != 0 || attribute != MEMORY_TYPE) {
+        return code != 0 ? code : 1;
+    }
+    code = 1;
+    pthread_mutex_lock(&mutex);
+    for (unsigned i = 0; i < range_count; i++) {
+        const bool at_device = pointer - ranges[i].address < ranges[i].bytes;
+        const bool registered =
+            !ranges[i].device && inside(&ranges[i], (const uint8_t *)(uintptr_t)pointer, 1);
+        if (at_device || registered) {
+            *(unsigned *)data = ranges[i].device ? DEVICE : HOST;
+            code = 0;
+        }
+    }
+    pthread_mutex_unlock(&mutex);
+    return code;
+}
+
 static int mem_alloc(uint64_t *address, size_t bytes)
 {
     int code = standin_enter("cuMemAlloc", true);
@@ -515,6 +539,7 @@ static const struct {
     E("cuMemHostGetDevicePointer", host_device_pointer),
     E("cuMemHostAlloc", host_alloc),
     E("cuMemFreeHost", host_free),
+    E("cuPointerGetAttribute", pointer_attribute),
     E("cuMemAlloc", mem_alloc),
     E("cuMemFree", mem_free),
     E("cuGetErrorName", error_name),

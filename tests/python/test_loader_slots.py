@@ -148,7 +148,7 @@ def test_a_batch_is_sent_as_structure_once():
     loader = Ours(data.Images(40, LARGE), 4, num_workers=1)
     built = []
     original = peer.builder
-    peer.builder = lambda structure: built.append(structure) or original(structure)
+    peer.builder = lambda structure, of: built.append(structure) or original(structure, of)
     try:
         assert len(list(loader)) == 10
     finally:

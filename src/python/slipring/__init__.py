@@ -19,6 +19,7 @@ from slipring._slipring import (
     Forked,
     Invalid,
     Loan,
+    NoDevice,
     NotFound,
     PeerDied,
     Producer,

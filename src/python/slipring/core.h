@@ -41,7 +41,8 @@ static inline void ignore(int result)
 /* What the module owns; lives as long as any object of its types. */
 struct module_state {
     PyObject *error, *closed, *peer_died, *evicted, *damaged, *forked, *invalid, *exists,
-        *not_found, *denied, *busy, *canceled;
+        *not_found, *denied, *busy, *canceled, *no_device;
+    PyObject *gpu; /* the module slipring.gpu, once a ring was pinned; atomic */
     PyTypeObject *ring_type, *producer_type, *loan_type, *consumer_type, *view_type, *field_type,
         *turns_type;
 };
@@ -62,6 +63,8 @@ struct core_field {
 struct core {
     uint32_t references; /* atomic */
     struct slipring_ring *ring;
+    struct gpu_pin *pin; /* gpu.c: pinned for a GPU, or NULL; atomic, set once */
+    uint32_t writable;   /* ring_writable() unprotected the data; atomic */
     PyObject *module;
     struct module_state *state; /* the module's */
     uint64_t slots, slot_bytes, stride;

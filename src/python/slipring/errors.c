@@ -47,7 +47,11 @@ int errors_init(PyObject *module, struct module_state *s)
         add_error(module, &s->busy, "Busy", s->error,
                   "Another live process has the place: a producer, or a group of one's member.") !=
             0 ||
-        add_error(module, &s->canceled, "Canceled", s->error, "wake() ended the wait.") != 0) {
+        add_error(module, &s->canceled, "Canceled", s->error, "wake() ended the wait.") != 0 ||
+        add_error(
+            module, &s->no_device, "NoDevice", s->error,
+            "No GPU, or no driver of one; the text says what is missing. Rings work without.") !=
+            0) {
         return -1;
     }
     return add_pair(module, &s->invalid, "Invalid", s->error, PyExc_ValueError,
@@ -80,6 +84,8 @@ static PyObject *type_for(const struct module_state *state, int code)
         return state->busy;
     case ECANCELED:
         return state->canceled;
+    case ENODEV:
+        return state->no_device;
     case EINVAL:
     case EMSGSIZE:
     case EOVERFLOW:

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The module: its types, its errors, a few functions. */
-#include "lock.h"
-
+#include "gpu.h"
 #include "queue.h"
 
 PyMODINIT_FUNC PyInit__slipring(void);
@@ -95,6 +94,9 @@ static PyMethodDef module_methods[] = {
      "unlink($module, name, /)\n--\n\nRemove a ring's name. Members that are attached go on. "
      "Raises "
      "NotFound, Denied, Damaged."},
+    {"_gpu_devices", gpu_devices, METH_NOARGS, NULL},
+    {"_gpu_driver", gpu_driver, METH_NOARGS, NULL},
+    {"_gpu_pci", gpu_pci, METH_O, NULL},
     {NULL, NULL, 0, NULL},
 };
 

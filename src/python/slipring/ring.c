@@ -8,104 +8,6 @@
 #include <errno.h>
 #include <string.h>
 
-/* ---- the core ---- */
-
-struct core *core_hold(struct core *core)
-{
-    __atomic_add_fetch(&core->references, 1, __ATOMIC_RELAXED); /* the caller has one */
-    return core;
-}
-
-void core_drop(struct core *core)
-{
-    /* Every use by others was before their drop. */
-    if (__atomic_sub_fetch(&core->references, 1, __ATOMIC_ACQ_REL) != 0) {
-        return;
-    }
-    struct slipring_ring *ring = core->ring;
-    Py_BEGIN_ALLOW_THREADS
-    slipring_ring_close(ring);
-    Py_END_ALLOW_THREADS
-    for (uint32_t f = 0; f < core->field_count; f++) {
-        Py_XDECREF(core->fields[f].name);
-        Py_XDECREF(core->fields[f].dtype);
-    }
-    PyObject *module = core->module;
-    PyMem_Free(core);
-    Py_DECREF(module);
-}
-
-struct core *core_new(PyObject *module, struct slipring_ring *ring, bool read_only)
-{
-    struct slipring_info info = {.struct_size = sizeof info};
-    const int result = slipring_ring_info(ring, &info);
-    struct core *core = NULL;
-    if (result == 0) {
-        core = PyMem_Calloc(1, sizeof *core + info.field_count * sizeof core->fields[0]);
-    }
-    if (core == NULL) {
-        slipring_ring_close(ring);
-        PyErr_NoMemory();
-        return NULL;
-    }
-    core->references = 1;
-    core->ring = ring;
-    core->module = module;
-    Py_INCREF(module);
-    core->state = PyModule_GetState(module);
-    core->slots = info.slots;
-    core->slot_bytes = info.slot_bytes;
-    core->stride = info.payload_stride;
-    core->flags = info.flags;
-    core->full = info.full;
-    core->geometry = info.geometry;
-    core->read_only = read_only;
-    core->field_count = info.field_count;
-    for (uint32_t f = 0; f < core->field_count; f++) {
-        struct core_field *field = &core->fields[f];
-        if (slipring_ring_field(ring, f, &field->field, &field->offset) != 0) {
-            continue;
-        }
-        schema_describe(field);
-        field->name = PyUnicode_InternFromString(field->field.name);
-        if (field->name == NULL) {
-            core_drop(core);
-            return NULL;
-        }
-    }
-    return core;
-}
-
-int core_find_field(const struct core *core, PyObject *name)
-{
-    for (uint32_t f = 0; f < core->field_count; f++) {
-        if (core->fields[f].name == name) {
-            return (int)f;
-        }
-    }
-    for (uint32_t f = 0; PyUnicode_Check(name) && f < core->field_count; f++) {
-        if (PyUnicode_CompareWithASCIIString(name, core->fields[f].field.name) == 0) {
-            return (int)f;
-        }
-    }
-    PyObject *fields = schema_names(core);
-    if (fields != NULL) {
-        PyErr_Format(PyExc_KeyError, "no field %R: the ring has %U", name, fields);
-        Py_DECREF(fields);
-    }
-    return -1;
-}
-
-int core_single_field(const struct core *core)
-{
-    if (core->field_count == 1) {
-        return 0;
-    }
-    PyErr_Format(PyExc_TypeError, "the ring has %u fields: name one, as in view[\"%s\"]",
-                 core->field_count, core->field_count == 0 ? "" : core->fields[0].field.name);
-    return -1;
-}
-
 /* ---- create and attach ---- */
 
 /* Takes the handle over. */
@@ -562,6 +464,22 @@ static PyMethodDef ring_methods[] = {
      "dead_letters($self, /)\n--\n\nMessages given up after five failures, the newest first, at "
      "most "
      "64."},
+    {"pin", WORDS(ring_pin),
+     "pin($self, device=0, *, lock=True, chunk_bytes=None, budget_bytes=None, timeout=0)\n--\n\n"
+     "Page-lock the slots for NVIDIA GPUs, in the background; timeout: wait until that is done. "
+     "Its "
+     "memory can be used meanwhile.\nlock=False: lock nothing, copies are staged. chunk_bytes: "
+     "locked at a time (256 MiB); budget_bytes: at most in this process\n(half of its memory). "
+     "Raises NoDevice, Denied (write_sealed), Error (ENOMEM: over the budget)."},
+    {"pin_info", (PyCFunction)ring_pin_info, METH_NOARGS,
+     "pin_info($self, /)\n--\n\nHow far page-locking is and what it came to, and what is pending "
+     "on streams; None if the ring is not pinned."},
+    {"drain", WORDS(ring_drain),
+     "drain($self, timeout=None)\n--\n\nWait until nothing of this process is pending on "
+     "streams. Raises TimeoutError; Evicted or Error (EIO: the GPU's\ncontext was lost) if what "
+     "was "
+     "copied since the last call is void."},
+    {"_writable", (PyCFunction)ring_writable, METH_NOARGS, NULL},
     {"close", (PyCFunction)ring_close, METH_NOARGS,
      "close($self, /)\n--\n\nGive this handle back. Producers, consumers and arrays go on."},
     {"unlink", (PyCFunction)ring_unlink, METH_NOARGS,

@@ -11,7 +11,15 @@ struct ring_object {
 
 struct core *ring_take(struct ring_object *self);
 
+/* gpu_ring.c */
+PyObject *ring_pin(struct ring_object *self, PyObject *args, PyObject *kwargs);
+PyObject *ring_pin_info(struct ring_object *self, PyObject *unused);
+PyObject *ring_drain(struct ring_object *self, PyObject *args, PyObject *kwargs);
+PyObject *ring_writable(struct ring_object *self, PyObject *unused);
+
 /* ring_info.c */
+/* A SimpleNamespace of a dict, which it takes over (NULL allowed: NULL). */
+PyObject *namespace_of(PyObject *values);
 PyObject *ring_info(struct ring_object *self, PyObject *unused);
 PyObject *ring_members(struct ring_object *self, PyObject *unused);
 PyObject *ring_groups(struct ring_object *self, PyObject *unused);

@@ -4,7 +4,7 @@
 
 #include <stdlib.h>
 
-static PyObject *namespace_of(PyObject *values)
+PyObject *namespace_of(PyObject *values)
 {
     PyObject *types = values == NULL ? NULL : PyImport_ImportModule("types");
     PyObject *make = types == NULL ? NULL : PyObject_GetAttrString(types, "SimpleNamespace");

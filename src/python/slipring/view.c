@@ -28,7 +28,8 @@ static int keep_shapes(struct view_object *self)
     return 0;
 }
 
-/* Return the slots; for the one who set VIEW_RELEASED, or when nothing refers to the view. */
+/* Return the slots; for the one who set VIEW_RELEASED, or when nothing refers to the view. 0, a negative
+ * result, or GPU_HELD. */
 static int give_back(struct view_object *self)
 {
     if (self->copy != NULL) {
@@ -40,6 +41,12 @@ static int give_back(struct view_object *self)
     }
     if (self->node != NULL) {
         return order_done(consumer, self->node);
+    }
+    if (__builtin_expect(consumer->core->pin != NULL, 0)) {
+        const int result = gpu_give_back(self);
+        if (result != GPU_NOT) {
+            return result;
+        }
     }
     return slipring_consumer_release(consumer->consumer, &self->view);
 }
@@ -73,24 +80,40 @@ PyObject *view_new(struct consumer_object *consumer, const struct slipring_view 
     return (PyObject *)self;
 }
 
+/* By the last that referred to it, in the middle of whatever. */
+static void give_back_last(struct view_object *self)
+{
+    if (__builtin_expect(self->consumer->core->pin == NULL, 1)) {
+        (void)give_back(self); /* -ESTALE has nobody to be told to */
+        return;
+    }
+    PyObject *type, *value, *traceback;
+    PyErr_Fetch(&type, &value, &traceback);
+    if (give_back(self) == GPU_HELD) { /* until the consumer leaves */
+        PyErr_WriteUnraisable((PyObject *)self->consumer);
+    }
+    PyErr_Restore(type, value, traceback);
+}
+
 static void view_dealloc(struct view_object *self)
 {
     PyTypeObject *type = Py_TYPE(self);
     struct consumer_object *consumer = self->consumer;
     if (consumer != NULL) {
         if ((__atomic_load_n(&self->exports, __ATOMIC_ACQUIRE) & VIEW_RELEASED) == 0) {
-            (void)give_back(self); /* -ESTALE has nobody to be told to */
+            give_back_last(self);
         }
         consumer_view_gone(consumer);
         Py_DECREF(consumer);
     }
+    Py_XDECREF(self->keep);
     free(self->copy);
     free(self->shapes);
     type->tp_free(self);
     Py_DECREF(type);
 }
 
-/* 0: returned. 1: not while something lives. Negative: the core's answer. */
+/* 0: returned. 1: not while something lives. GPU_HELD: the error is set. Negative: the core's answer. */
 static int end_lease(struct view_object *self)
 {
     uint32_t none = 0;
@@ -100,20 +123,40 @@ static int end_lease(struct view_object *self)
     /* Acquire: what the last array's holder read was read before. */
     if (__atomic_compare_exchange_n(&self->exports, &none, VIEW_RELEASED, false, __ATOMIC_ACQ_REL,
                                     __ATOMIC_ACQUIRE)) {
-        return give_back(self);
+        const int result = give_back(self);
+        if (result == GPU_HELD) {
+            __atomic_store_n(&self->exports, 0, __ATOMIC_RELEASE); /* as it was before */
+        }
+        return result;
     }
     return (none & VIEW_RELEASED) != 0 ? 0 : 1;
 }
 
 void view_turn_over(PyObject *view)
 {
-    (void)end_lease((struct view_object *)view); /* an eviction is told by the next acquire */
+    /* An eviction is told by the next acquire, and what holds it by the end of the view. */
+    if (end_lease((struct view_object *)view) == GPU_HELD) {
+        PyErr_Clear();
+    }
 }
 
-static PyObject *view_release(struct view_object *self, PyObject *unused)
+static PyObject *view_release(struct view_object *self, PyObject *const *args, Py_ssize_t nargs,
+                              PyObject *names)
 {
-    (void)unused;
+    static const char *const keywords[] = {"stream", NULL};
+    PyObject *given[1] = {NULL};
+    if ((nargs != 0 || names != NULL) &&
+        args_parse("release", args, nargs, names, keywords, 1, given) != 0) {
+        return NULL;
+    }
+    const int put = given[0] == NULL || given[0] == Py_None ? 0 : gpu_put_on_stream(self, given[0]);
+    if (put < 0) {
+        return NULL;
+    }
     const int result = end_lease(self);
+    if (put == 1 && (result == 1 || result == GPU_HELD)) {
+        gpu_take_off_stream(self);
+    }
     if (result == 1) {
         /* Acquire: with the release in view_get_interface(). */
         if (__atomic_load_n(&self->pinned, __ATOMIC_ACQUIRE)) {
@@ -128,8 +171,8 @@ static PyObject *view_release(struct view_object *self, PyObject *unused)
         }
         return NULL;
     }
-    if (result < 0) {
-        return raise_code(self->consumer->core, result, "release");
+    if (result != 0) {
+        return result == GPU_HELD ? NULL : raise_code(self->consumer->core, result, "release");
     }
     Py_RETURN_NONE;
 }
@@ -138,6 +181,14 @@ static PyObject *view_turn_over_method(PyObject *self, PyObject *unused)
 {
     (void)unused;
     view_turn_over(self);
+    Py_RETURN_NONE;
+}
+
+/* For the loader: all that was read of it was read here, and copied. */
+static PyObject *view_plain(struct view_object *self, PyObject *unused)
+{
+    (void)unused;
+    self->plain = true;
     Py_RETURN_NONE;
 }
 
@@ -154,8 +205,8 @@ static PyObject *view_exit(struct view_object *self, PyObject *const *args, Py_s
     (void)args;
     (void)nargs;
     const int result = end_lease(self);
-    if (result < 0) {
-        return raise_code(self->consumer->core, result, "release");
+    if (result < 0 || result == GPU_HELD) {
+        return result < 0 ? raise_code(self->consumer->core, result, "release") : NULL;
     }
     Py_RETURN_FALSE;
 }
@@ -384,9 +435,16 @@ static PyGetSetDef view_getset[] = {
 };
 
 static PyMethodDef view_methods[] = {
-    {"release", (PyCFunction)view_release, METH_NOARGS,
-     "release($self, /)\n--\n\nReturn the slots now. BufferError while arrays, memoryviews or "
-     "tensors of this view live;\nEvicted if what was read is void."},
+    {"release", (PyCFunction)(void (*)(void))view_release, METH_FASTCALL | METH_KEYWORDS,
+     "release($self, stream=None)\n--\n\nReturn the slots now, or when all that is on a CUDA "
+     "stream has run. BufferError while arrays, memoryviews or\ntensors of this view live; Evicted "
+     "if what was read is void."},
+    {"to", (PyCFunction)(void (*)(void))view_to, METH_FASTCALL | METH_KEYWORDS,
+     "to($self, device, stream=None)\n--\n\nA torch tensor (or CuPy array, if device is CuPy's) on "
+     "the GPU, copied on the stream (the current one); of several\nfields a dict. Pins the ring "
+     "with defaults if it is not. The view goes back by the stream, when the copy has ended."},
+    {"_plain", (PyCFunction)view_plain, METH_NOARGS, NULL},
+    {"_copy", (PyCFunction)view_copy_to, METH_VARARGS, NULL},
     {"field", (PyCFunction)view_field_method, METH_O,
      "field($self, name, /)\n--\n\nA field without NumPy: buffer protocol, __dlpack__ and "
      "__array_interface__. KeyError if there is none."},

@@ -17,6 +17,10 @@ struct view_object {
     void *copy;       /* the payload, where it was copied out */
     int64_t *shapes;  /* this message's own, where they vary */
     struct order_node *node; /* ordered consumers */
+    bool plain;              /* no device can have read it: its release waits for none */
+    bool streaming;          /* a stream uses it, which is to release it (gpu_view.c) */
+    uint64_t stream;         /* a CUstream */
+    PyObject *keep;          /* what keeps that stream; or NULL */
 };
 
 #define VIEW_RELEASED UINT32_C(0x80000000)
@@ -27,6 +31,18 @@ PyObject *view_new(struct consumer_object *consumer, const struct slipring_view 
 
 /* The loop that it was a turn of goes on: released, unless something of it lives. */
 void view_turn_over(PyObject *view);
+
+/* gpu_view.c */
+PyObject *view_to(struct view_object *self, PyObject *const *args, Py_ssize_t nargs,
+                  PyObject *names);
+PyObject *view_copy_to(struct view_object *self, PyObject *args);
+/* The release is to be on that stream. 1, 0 if it was before, or -1 with the error set; and back. */
+int gpu_put_on_stream(struct view_object *self, PyObject *stream);
+void gpu_take_off_stream(struct view_object *self);
+/* Hand the release to its stream. 0, or a negative result as of a release; GPU_NOT: no stream uses it;
+ * GPU_HELD: with the error set, the view still has its slots. */
+int gpu_give_back(struct view_object *self);
+enum { GPU_NOT = 1, GPU_HELD = 2 };
 
 /* turns.c */
 PyObject *turns_new(struct consumer_object *consumer);

@@ -15,6 +15,7 @@ __all__ = ["DataLoader", "Report", "Stage", "stage"]
 class DataLoader(torch.utils.data.DataLoader[T]):
     in_order: bool
     restart_workers: int
+    prefetch_to: str | int | torch.device | None
     def __init__(
         self,
         dataset: Dataset[T],
@@ -36,6 +37,7 @@ class DataLoader(torch.utils.data.DataLoader[T]):
         pin_memory_device: str = "",
         in_order: bool = True,
         restart_workers: int = 0,
+        prefetch_to: str | int | torch.device | None = None,
     ) -> None: ...
     def state_dict(self) -> dict[str, Any]: ...
     def load_state_dict(self, state: dict[str, Any]) -> None: ...

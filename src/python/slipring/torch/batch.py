@@ -43,20 +43,29 @@ def aligned(size):
 class Memory:
     """The payload of a tensor ring's slots, mapped into this process to be written.
 
-    The library maps a consumer's ring for reading only; a batch is its taker's to change. The
-    payload of all slots is the last part of the data object.
+    The library maps a consumer's ring for reading only; a batch is its taker's to change. own: the
+    library's own mapping, made writable; else the memory is mapped once more.
     """
 
-    def __init__(self, ring):
+    def __init__(self, ring, own=None):
         info = ring.info()
         self.slots = info.slots
         self.stride = info.payload_stride
         self.mask = self.slots - 1
-        area = self.slots * self.stride
+        self.map = self.map_again(ring, info) if own is None else own
+        self.view = memoryview(self.map)
+        self.address = torch.frombuffer(self.map, dtype=torch.uint8).data_ptr()
+        # An instance is one slot: what tensors are made of, and what keeps their lease.
+        self.slot_type = type("Slot", (ctypes.c_char * self.stride,), {})
+
+    @staticmethod
+    def map_again(ring, info):
+        """The payload of all slots, which is the last part of the data object."""
+        area = info.slots * info.payload_stride
         # The ring's own descriptor may be for reading only.
         fd = os.open(f"/proc/self/fd/{ring.fds()[0]}", os.O_RDWR | os.O_CLOEXEC)
         try:
-            self.map = mmap.mmap(
+            return mmap.mmap(
                 fd,
                 area,
                 flags=mmap.MAP_SHARED | getattr(mmap, "MAP_POPULATE", 0x8000),
@@ -65,16 +74,6 @@ class Memory:
             )
         finally:
             os.close(fd)
-        self.view = memoryview(self.map)
-        self.address = torch.frombuffer(self.map, dtype=torch.uint8).data_ptr()
-        self.unpin = None
-        # An instance is one slot: what tensors are made of, and what keeps their lease.
-        self.slot_type = type("Slot", (ctypes.c_char * self.stride,), {})
-
-    def __del__(self):
-        unpin = getattr(self, "unpin", None)
-        if unpin is not None:
-            unpin()
 
     def write(self, sequence, data):
         """Writes the beginning of a slot."""
@@ -217,6 +216,28 @@ def maker(entry):
     return make
 
 
+def device_maker(entry):
+    """As maker(), of a tensor on a device: of (its bytes there, their owner here), see ahead.py.
+    Arrays stay here, in memory of their own."""
+    kind, dtype, shape, strides, offset, items = entry
+    if kind == ARRAY:
+        here = maker(entry)
+        return lambda carried: here(carried[1]).copy()
+    extent = items if strides is None else 1 + sum((n - 1) * s for n, s in zip(shape, strides))
+    size = extent * item_bytes(dtype)
+
+    def make(carried):
+        there = carried[0]
+        if items == 0:
+            return there.new_empty(shape, dtype=dtype)
+        flat = there[offset : offset + size].view(dtype)
+        return flat.view(shape) if strides is None else flat.as_strided(shape, strides)
+
+    if kind == GRADIENT:
+        return lambda carried: make(carried).requires_grad_()
+    return make
+
+
 def joiner(spec, makers):
     """As maker(), of a plain spec."""
     if type(spec) is int:
@@ -231,10 +252,10 @@ def joiner(spec, makers):
     return lambda owner: [part(owner) for part in parts]
 
 
-def builder(structure):
-    """A function of a buffer's owner that returns the batch."""
+def builder(structure, of=maker):
+    """A function of a buffer's owner that returns the batch, its leaves made by what `of` gives."""
     what, body, layout = structure
-    makers = [maker(entry) for entry in layout]
+    makers = [of(entry) for entry in layout]
     if what == "plain":
         return joiner(body, makers)
 

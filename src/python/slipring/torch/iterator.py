@@ -16,7 +16,9 @@ from torch.utils.data import _utils as torch_utils
 from torch.utils.data import dataloader as torch_loader
 from torch.utils.data.dataloader import _DatasetKind as Kind
 
+from . import pinned
 from . import slots as wire
+from .ahead import Carrier
 from .dataset import Position
 from .peer import LOOK, Died, Peer
 from .worker import INDEX, NEXT_EPOCH
@@ -40,6 +42,9 @@ class Iterator(torch_loader._BaseDataLoaderIter):
         self._restarts = loader.restart_workers
         self._stages = loader._stages
         self._shut = False
+        self._device = pinned.device_of(loader)
+        prefetch = loader.prefetch_to is not None
+        self._carrier = Carrier(loader.prefetch_to) if prefetch else None
         self._turn = 0
         self._context = loader.multiprocessing_context or torch.multiprocessing
         self._worker_init_fn = loader.worker_init_fn
@@ -162,7 +167,7 @@ class Iterator(torch_loader._BaseDataLoaderIter):
         self._put()
         if kind == wire.ERROR:
             pickle.loads(value).reraise()
-        if self._pin_memory:
+        if self._pin_memory and self._carrier is None:
             value = torch_utils.pin_memory.pin_memory(value, self._pin_memory_device)
         now = perf_counter_ns()
         if self._last is not None:
@@ -180,6 +185,13 @@ class Iterator(torch_loader._BaseDataLoaderIter):
                 del self._tasks[self._next]  # its dataset had ended
             self._next += 1
         return None
+
+    def _ready(self):
+        """Whether the next batch has come, or the end: asking for it does not wait."""
+        if self._in_order:
+            peer = self._giver()
+            return peer is None or peer.messages.lag > 0
+        return any(p.active and p.outstanding and p.messages.lag > 0 for p in self._peers)
 
     def _receive(self, peer):
         deadline = monotonic() + self._timeout if self._timeout > 0 else None

@@ -6,6 +6,7 @@ from collections import deque
 
 import torch.utils.data
 
+from .ahead import Ahead
 from .iterator import Iterator
 from .progress import VERSION, Progress, set_generators
 from .report import KEPT, report
@@ -21,6 +22,9 @@ class DataLoader(torch.utils.data.DataLoader):
 
     restart_workers: how many times in all a worker that died is replaced, its batches being fetched
     again (0: its death is a RuntimeError that names it, as torch's).
+
+    prefetch_to: a CUDA device. Tensors come there, copied from their slots ahead of their turn; arrays
+    and all else stay here.
 
     A batch lies in a slot of the worker that made it, and keeps that slot until the last of its
     tensors dies. However many are kept, the loader goes on: see slots.py.
@@ -47,11 +51,14 @@ class DataLoader(torch.utils.data.DataLoader):
         pin_memory_device="",
         in_order=True,
         restart_workers=0,
+        prefetch_to=None,
     ):
         if restart_workers < 0:
             raise ValueError("restart_workers counts replacements: it cannot be negative")
         if prefetch_factor is not None and prefetch_factor < 1:
             raise ValueError("prefetch_factor: each worker needs a batch or more to work ahead")
+        if prefetch_to is not None and num_workers == 0:
+            raise ValueError("prefetch_to copies from workers' slots: num_workers must be 1 or more")
         others = {}
         if prefetch_factor is not None:
             others["prefetch_factor"] = prefetch_factor
@@ -59,7 +66,8 @@ class DataLoader(torch.utils.data.DataLoader):
             others["in_order"] = in_order
         self.in_order = in_order
         self.restart_workers = restart_workers
-        self._progress = self._resume = None
+        self.prefetch_to = prefetch_to
+        self._progress = self._resume = self._state = None
         self._stages = deque(maxlen=KEPT)
         super().__init__(
             dataset,
@@ -84,10 +92,12 @@ class DataLoader(torch.utils.data.DataLoader):
         if self.num_workers == 0:
             return SingleIterator(self)
         self.check_worker_number_rationality()
-        return Iterator(self)
+        iterator = Iterator(self)
+        return iterator if self.prefetch_to is None else Ahead(iterator, self)
 
     def _new_progress(self, base_seed=None):
         state, self._resume = self._resume, None
+        self._state = None
         self._progress = Progress(self, state, base_seed)
         return self._progress
 
@@ -101,7 +111,7 @@ class DataLoader(torch.utils.data.DataLoader):
             return self._resume
         if self._progress is None:
             return {"version": VERSION}
-        return self._progress.state()
+        return self._state or self._progress.state()
 
     def load_state_dict(self, state):
         """Has the next epoch of this loader, made with the same arguments as the one whose state it
@@ -117,7 +127,7 @@ class DataLoader(torch.utils.data.DataLoader):
         if state.get("version") != VERSION:
             raise ValueError(f"a loader's state of version {state.get('version')}: want {VERSION}")
         self._iterator = None
-        self._progress = self._resume = None
+        self._progress = self._resume = self._state = None
         if "floor" not in state:
             return
         if state["batch_size"] != self.batch_size:

@@ -10,9 +10,9 @@ from time import monotonic
 
 from slipring import Closed, PeerDied, Ring
 
+from . import pinned
 from . import slots as wire
-from .batch import Memory, builder
-from .pinned import pin
+from .batch import Memory, builder, device_maker, maker
 from .worker import INDEX_FD, TASK, Setup, run
 
 TASK_SLOT = 1 << 10  # bytes of a slot of a task ring; a task takes as many as it needs
@@ -46,6 +46,9 @@ class Peer:
         self.rings = {}
         self.known = 0
         self.build = None
+        self.device = it._device  # that its data rings are page-locked for, or None
+        self.carrier = it._carrier
+        self.maker = maker if self.carrier is None else device_maker
         task_ring = Ring.create(
             schema={"task": ("uint8", (TASK_SLOT,))},
             slots=TASK_SLOTS,
@@ -166,20 +169,24 @@ class Peer:
             if flags & wire.INDIRECT:
                 buffer, at = memoryview(owner).cast("B"), place
             if flags & wire.COPY:
+                owner.lease[0]._plain()  # it need not wait for a GPU
                 owner = bytearray(owner)
         if not flags & wire.SAME:
-            self.build = builder(pickle.loads(buffer[at : at + tail]))
+            self.build = builder(pickle.loads(buffer[at : at + tail]), self.maker)
         if state:
             self.state = bytes(buffer[at + tail : at + tail + state])
+        if self.carrier is not None:
+            owner = self.carrier.carry(owner)
         return kind, number, self.build(owner)
 
     def slot(self, number, oldest):
         """The slot that the next batch of a data ring lies in."""
         while number not in self.rings:
             ring = Ring.receive(self.socket)
-            memory = Memory(ring)
-            if self.iterator._pin_memory:
-                pin(memory)
+            if self.device is None:
+                memory = Memory(ring)
+            else:
+                memory = pinned.memory(ring, self.device, self.carrier is not None)
             self.rings[self.known] = (ring.consumer(group=wire.LOADER, unordered=True), memory)
             self.known += 1
         for old in [n for n in self.rings if n < oldest]:

@@ -1,16 +1,40 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Page-locking of data rings for the accelerator, once per ring, so that batches need no copy into
-page-locked memory."""
+"""Data rings whose slots are page-locked for a GPU, once per ring, so that its batches need neither a
+copy into page-locked memory nor a thread that makes it."""
+
+import warnings
 
 import torch
 
+from slipring import Error, NoDevice, gpu
 
-def pin(memory):
-    """Page-locks a ring's slots if the accelerator is a CUDA device; else they are copied as torch
-    does."""
-    if not torch.cuda.is_available():
-        return
-    runtime = torch.cuda.cudart()
-    size = memory.slots * memory.stride
-    if int(runtime.cudaHostRegister(memory.address, size, 0)) == 0:
-        memory.unpin = lambda: runtime.cudaHostUnregister(memory.address)
+from .batch import Memory
+
+
+def device_of(loader):
+    """The index of the GPU that the loader's rings are to be page-locked for, or None."""
+    if loader.prefetch_to is not None:
+        return gpu.Torch(loader.prefetch_to).index
+    if not loader.pin_memory:
+        return None
+    try:
+        gpu.devices()
+    except NoDevice:
+        return None
+    index = torch.device(loader.pin_memory_device or "cuda").index
+    if index is None:
+        index = torch.cuda.current_device() if torch.cuda.is_available() else 0
+    return index
+
+
+def memory(ring, device, staged):
+    """A data ring's memory, being page-locked from now on. Where that is refused it is as it was, and
+    (staged) its slots can be copied from all the same."""
+    try:
+        ring.pin(device)
+        return Memory(ring, ring._writable())
+    except Error as error:
+        warnings.warn(f"batches are not page-locked: {error}", RuntimeWarning, stacklevel=2)
+    if staged:
+        ring.pin(device, lock=False)
+    return Memory(ring)
