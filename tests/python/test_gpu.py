@@ -19,6 +19,7 @@ import slipring
 import torch
 
 import standin
+import standin_torch
 
 SCHEMA = {"image": ("float32", (16, 64)), "label": ("int64", ())}
 
@@ -36,7 +37,7 @@ def said(capsys):
 
 @pytest.fixture
 def on_torch(driver, monkeypatch):
-    return standin.TorchOnDevice(driver, monkeypatch)
+    return standin_torch.TorchOnDevice(driver, monkeypatch)
 
 
 def ends(schema=SCHEMA, slots=4, **options):

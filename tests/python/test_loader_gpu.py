@@ -3,6 +3,7 @@
 page-locked slots without a thread that copies them there, that a slot is not written again before
 the copies of its batch have run; and that prefetch_to gives the same batches on the device, the next
 one under way while one is used, and goes on from a state as without it."""
+import multiprocessing
 import threading
 import time
 from collections import namedtuple
@@ -14,6 +15,7 @@ import slipring.torch
 import torch
 
 import standin
+import standin_torch
 
 pytestmark = pytest.mark.filterwarnings("ignore:'pin_memory' argument")
 Pair = namedtuple("Pair", "a b")
@@ -31,7 +33,7 @@ def said(capsys):
 
 @pytest.fixture
 def on_torch(driver, monkeypatch):
-    return standin.TorchOnDevice(driver, monkeypatch)
+    return standin_torch.TorchOnDevice(driver, monkeypatch)
 
 
 class Images(torch.utils.data.Dataset):
@@ -68,16 +70,18 @@ def loader(dataset, **options):
 
 
 def test_pinned_slots(driver, on_torch):
-    threads = threading.active_count()
-    seen, pinned = [], 0
-    for images, numbers in loader(Images(), pin_memory=True):
-        assert not [t for t in threading.enumerate() if "pin" in t.name]
-        pinned += driver.is_pinned(images.data_ptr())
-        images.add_(1)  # a batch is its taker's to change
-        assert (images == numbers.view(-1, 1, 1, 1) + 1).all()
-        seen += numbers.tolist()
-    assert seen == list(range(96)) and threads == threading.active_count()
-    assert pinned > 8  # but those that came before the first page-locking had ended
+    threads, deadline, pinned = threading.active_count(), time.monotonic() + 60, 0
+    batches = loader(Images(), pin_memory=True, persistent_workers=True)
+    while pinned < 12:  # but those that come before page-locking has ended, in the background
+        assert time.monotonic() < deadline
+        seen, pinned = [], 0
+        for images, numbers in batches:
+            assert threads == threading.active_count()
+            pinned += driver.is_pinned(images.data_ptr())
+            images.add_(1)  # a batch is its taker's to change
+            assert (images == numbers.view(-1, 1, 1, 1) + 1).all()
+            seen += numbers.tolist()
+        assert seen == list(range(96))
 
 
 def test_a_slot_waits_for_the_copies_of_its_batch(driver, on_torch):
@@ -102,9 +106,9 @@ def test_a_slot_waits_for_the_copies_of_its_batch(driver, on_torch):
 
 
 def assert_equal(ours, theirs):
-    assert type(ours) is type(theirs) or isinstance(ours, standin.DeviceTensor)
+    assert type(ours) is type(theirs) or isinstance(ours, standin_torch.DeviceTensor)
     if isinstance(theirs, torch.Tensor):
-        assert isinstance(ours, standin.DeviceTensor) and ours.dtype == theirs.dtype
+        assert isinstance(ours, standin_torch.DeviceTensor) and ours.dtype == theirs.dtype
         assert ours.stride() == theirs.stride() and torch.equal(ours.as_subclass(torch.Tensor), theirs)
     elif isinstance(theirs, np.ndarray):
         assert (ours == theirs).all()
@@ -144,16 +148,14 @@ def test_prefetch(on_torch, dataset, options):
 
 
 def test_the_next_batch_is_under_way(on_torch):
-    batches = iter(loader(Images(), prefetch_to="cuda"))
-    next(batches)
+    batches = iter(loader(Images(1 << 20), prefetch_to="cuda"))
     deadline = time.monotonic() + 60
     while batches.held is None:  # the workers are ahead soon
         assert time.monotonic() < deadline
-        next(batches)
-        time.sleep(0.1)
-    before = standin.calls("cuMemcpyHtoDAsync")
-    next(batches)
-    assert batches.held is None or standin.calls("cuMemcpyHtoDAsync") > before
+        before = standin.calls("cuMemcpyHtoDAsync")
+        given = next(batches)
+        time.sleep(0.01)
+    assert standin.calls("cuMemcpyHtoDAsync") > before and given[1].tolist() != next(batches)[1].tolist()
 
 
 def test_state(on_torch):
@@ -201,16 +203,25 @@ def test_page_locking_refused(driver, on_torch):
         assert sum(batches, []) == list(range(96))
 
 
-def test_without_a_device(monkeypatch):
+@pytest.mark.parametrize("kind", [slipring.NoDevice, slipring.Forked])
+def test_without_a_device(monkeypatch, kind):
     """pin_memory is torch's then."""
-    standin.LIBRARY.standin_devices(0)
-    try:
-        monkeypatch.setattr(slipring.gpu, "devices", raise_no_device)
-        rings = [numbers.tolist() for _, numbers in loader(Images(), pin_memory=True)]
-    finally:
-        standin.LIBRARY.standin_devices(1)
-    assert sum(rings, []) == list(range(96))
+    def devices():
+        raise kind(19, "none")
+
+    monkeypatch.setattr(slipring.gpu, "devices", devices)
+    batches = [numbers.tolist() for _, numbers in loader(Images(), pin_memory=True)]
+    assert sum(batches, []) == list(range(96))
 
 
-def raise_no_device():
-    raise slipring.NoDevice(19, "none")
+def test_workers_are_there_before_the_gpu(monkeypatch):
+    """Forked later, they could not use it."""
+    alive, before = [], set(multiprocessing.active_children())
+    real = slipring.gpu.devices
+
+    def devices():
+        alive.append(len(set(multiprocessing.active_children()) - before))
+        return real()
+
+    monkeypatch.setattr(slipring.gpu, "devices", devices)
+    assert len(list(loader(Images(), pin_memory=True))) == 12 and alive == [2]

@@ -42,9 +42,7 @@ class Iterator(torch_loader._BaseDataLoaderIter):
         self._restarts = loader.restart_workers
         self._stages = loader._stages
         self._shut = False
-        self._device = pinned.device_of(loader)
-        prefetch = loader.prefetch_to is not None
-        self._carrier = Carrier(loader.prefetch_to) if prefetch else None
+        self._device = self._carrier = None
         self._turn = 0
         self._context = loader.multiprocessing_context or torch.multiprocessing
         self._worker_init_fn = loader.worker_init_fn
@@ -57,6 +55,10 @@ class Iterator(torch_loader._BaseDataLoaderIter):
             )
         for number in range(self._num_workers):
             self._peers.append(Peer(self, number, self._position(number)))
+        # Not before: workers that are forked could not use a GPU that was used here.
+        self._device = pinned.device_of(loader)  # that data rings are page-locked for, or None
+        if loader.prefetch_to is not None:
+            self._carrier = Carrier(loader.prefetch_to)
         self._reset(loader, first_iter=True)
 
     def _position(self, number):

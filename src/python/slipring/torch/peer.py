@@ -46,9 +46,6 @@ class Peer:
         self.rings = {}
         self.known = 0
         self.build = None
-        self.device = it._device  # that its data rings are page-locked for, or None
-        self.carrier = it._carrier
-        self.maker = maker if self.carrier is None else device_maker
         task_ring = Ring.create(
             schema={"task": ("uint8", (TASK_SLOT,))},
             slots=TASK_SLOTS,
@@ -171,22 +168,25 @@ class Peer:
             if flags & wire.COPY:
                 owner.lease[0]._plain()  # it need not wait for a GPU
                 owner = bytearray(owner)
+        carrier = self.iterator._carrier
         if not flags & wire.SAME:
-            self.build = builder(pickle.loads(buffer[at : at + tail]), self.maker)
+            of = maker if carrier is None else device_maker
+            self.build = builder(pickle.loads(buffer[at : at + tail]), of)
         if state:
             self.state = bytes(buffer[at + tail : at + tail + state])
-        if self.carrier is not None:
-            owner = self.carrier.carry(owner)
+        if carrier is not None:
+            owner = carrier.carry(owner)
         return kind, number, self.build(owner)
 
     def slot(self, number, oldest):
         """The slot that the next batch of a data ring lies in."""
         while number not in self.rings:
             ring = Ring.receive(self.socket)
-            if self.device is None:
+            it = self.iterator
+            if it._device is None:
                 memory = Memory(ring)
             else:
-                memory = pinned.memory(ring, self.device, self.carrier is not None)
+                memory = pinned.memory(ring, it._device, it._carrier is not None)
             self.rings[self.known] = (ring.consumer(group=wire.LOADER, unordered=True), memory)
             self.known += 1
         for old in [n for n in self.rings if n < oldest]:

@@ -6,7 +6,7 @@ import warnings
 
 import torch
 
-from slipring import Error, NoDevice, gpu
+from slipring import Error, Forked, NoDevice, gpu
 
 from .batch import Memory
 
@@ -19,7 +19,7 @@ def device_of(loader):
         return None
     try:
         gpu.devices()
-    except NoDevice:
+    except (NoDevice, Forked):  # a loader in a child of who used the GPU
         return None
     index = torch.device(loader.pin_memory_device or "cuda").index
     if index is None:
