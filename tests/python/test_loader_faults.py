@@ -1,12 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
 """Proves that a worker's death is told with its pid, or made good where that is asked for, with
-every batch once; and that workers end with their loader's process."""
+every batch once; and that workers end with their loader's process.
+
+SLIPRING_LOADER_KILLS: workers killed at random that were forked, 40; SLIPRING_LOADER_SPAWNED_KILLS:
+that were spawned, 3; SLIPRING_SEED.
+"""
+import collections
+import gc
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
 import time
+import warnings
 
 import loader_data as data
 import pytest
@@ -14,6 +22,19 @@ import slipring.torch
 import torch.utils.data as tud
 
 Ours = slipring.torch.DataLoader
+KILLS = int(os.environ.get("SLIPRING_LOADER_KILLS", "40"))
+SPAWNED = int(os.environ.get("SLIPRING_LOADER_SPAWNED_KILLS", "3"))
+
+
+def files():
+    """The shared memory that is open here."""
+    names = collections.Counter()
+    for fd in os.listdir("/proc/self/fd"):
+        try:
+            names[os.readlink(f"/proc/self/fd/{fd}")] += 1
+        except OSError:
+            pass
+    return {name: count for name, count in names.items() if "memfd:" in name or "/dev/shm" in name}
 
 
 def gone(pid, seconds=10):
@@ -84,31 +105,51 @@ def test_iterable_workers_are_replaced(dataset, in_order):
     assert sorted(seen) == expected
 
 
-@pytest.mark.filterwarnings("ignore:DataLoader worker")
-@pytest.mark.parametrize("shape", [(4,), (3, 40, 40)])
-def test_random_kills(shape):
-    """Workers killed at random moments: no hang, every batch once, in order. As often as
-    SLIPRING_LOADER_KILLS says, 40 times by default."""
-    seed = random.randrange(1 << 30)
+@pytest.mark.timeout(120 + 4 * (KILLS + SPAWNED))
+@pytest.mark.parametrize("shape, method", [((4,), "fork"), ((3, 40, 40), "fork"), ((4,), "spawn")])
+def test_random_kills(shape, method, tell):
+    """Workers killed at random moments, one or both: no hang, every batch once, in order, and
+    nothing left open. How soon the loader knew is told."""
+    seed = int(os.environ.get("SLIPRING_SEED", random.randrange(1 << 30)))
     print("seed", seed)
     chance = random.Random(seed)
-    left = int(os.environ.get("SLIPRING_LOADER_KILLS", 40))
+    kills = KILLS if method == "fork" else SPAWNED
+    left, began, told = kills, {}, []
+
+    def known(message, *rest, **named):
+        since = began.pop(int(re.search(r"pid (\d+)", str(message))[1]))
+        if since is not None:
+            told.append(time.monotonic() - since)
+
+    before = files()
     while left > 0:
         loader = Ours(data.Images(240, shape), 4, num_workers=2, restart_workers=1000,
-                      persistent_workers=True)
-        kept = []
-        for _ in range(2):
-            iterator = iter(loader)
-            for number, (image, label) in enumerate(iterator):
-                assert image[3].unique().tolist() == [4.0 * number + 3]
-                kept.append(image[3])
-                if chance.random() < 0.1:
-                    kept = kept[-2:]
-                    time.sleep(chance.random() * 0.002)
-                    chance.choice(iterator._peers).process.kill()
-                    left -= 1
-            assert number == 59
-        del loader, iterator
+                      persistent_workers=True, multiprocessing_context=method)
+        kept, peer = [], None
+        with warnings.catch_warnings():
+            warnings.simplefilter("always")
+            warnings.showwarning = known
+            for _ in range(2):
+                iterator = iter(loader)
+                for number, (image, label) in enumerate(iterator):
+                    assert image[3].unique().tolist() == [4.0 * number + 3]
+                    kept.append(image[3])
+                    if left > 0 and chance.random() < 0.1:
+                        kept = kept[-2:]
+                        time.sleep(chance.random() * 0.002)
+                        victims = chance.choice((1, 2))
+                        for peer in chance.sample(iterator._peers, victims):
+                            if peer.process.pid not in began:
+                                # Of two at once the second's turn may come much later.
+                                began[peer.process.pid] = time.monotonic() if victims == 1 else None
+                                peer.process.kill()
+                                left -= 1
+                assert number == 59
+        began.clear()  # of those that had given all that they owed
+        del loader, iterator, image, label, kept, peer
+    gc.collect()
+    assert files() == before
+    tell(f"{kills - left} kills, {method}; until the loader knew", told)
 
 
 def test_workers_end_with_their_process():

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Proves that a ring reaches other processes by every way there is (fork, spawn, forkserver, a queue, a
 socket, inherited descriptors, its name), registers nowhere on the way, and leaves nothing behind."""
+import gc
 import multiprocessing
 import os
 import pickle
@@ -31,6 +32,7 @@ def make(name=None, **options):
 def test_start_methods(method):
     context = multiprocessing.get_context(method)
     there, back = make(), make()
+    gc.collect()  # other tests' rings
     fds = len(os.listdir("/proc/self/fd"))
     child = context.Process(target=double, args=(there, back), daemon=True)
     consumer = back.consumer()

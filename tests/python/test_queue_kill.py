@@ -3,10 +3,13 @@
 putters and getters die; the others go on at once, no item comes twice, and none is lost but what a
 victim had in hand, and what its own feeder had not yet put.
 
-SLIPRING_KILLS: forked victims, 300; SLIPRING_SPAWNED_KILLS: spawned ones, 20; SLIPRING_SEED.
+SLIPRING_QUEUE_KILLS: forked victims of each test, 300; SLIPRING_SPAWNED_KILLS: spawned ones, 20;
+SLIPRING_SEED. How soon after a death the others went on is told, and only a hang fails.
 """
 import collections
+import gc
 import os
+import queue
 import random
 import signal
 import struct
@@ -16,7 +19,7 @@ from multiprocessing import connection
 import pytest
 import slipring
 
-KILLS = int(os.environ.get("SLIPRING_KILLS", "300"))
+KILLS = int(os.environ.get("SLIPRING_QUEUE_KILLS", "300"))
 SPAWNED = int(os.environ.get("SLIPRING_SPAWNED_KILLS", "20"))
 SEED = int(os.environ.get("SLIPRING_SEED", str(time.time_ns() % 2**32)))
 LIMIT = 3  # seconds without a sign of any survivor: a hang. What is promised is a tenth of one.
@@ -53,6 +56,8 @@ class Crowd:
         self.seen = set()  # those that have given a sign
         self.put, self.got = {}, collections.Counter()
         self.count = 0
+        self.silent = {}  # since when, of those that gave no sign since a kill
+        self.silences = []
 
     def add(self, role):
         self.count += 1
@@ -76,6 +81,8 @@ class Crowd:
     def kill(self, pid):
         os.kill(pid, signal.SIGKILL)
         role, read_end, process = self.members.pop(pid)
+        self.silent.pop(pid, None)
+        self.silent = dict.fromkeys(self.seen & set(self.members), time.monotonic()) | self.silent
         if process is None:
             assert os.WTERMSIG(os.waitpid(pid, 0)[1]) == signal.SIGKILL, "it had died by itself"
         else:
@@ -115,6 +122,8 @@ class Crowd:
             signs[role] += count
             if count:
                 self.seen.add(pid)
+                if pid in self.silent:
+                    self.silences.append(time.monotonic() - self.silent.pop(pid))
         return signs
 
 
@@ -153,14 +162,18 @@ def run(crowd, kills, pause):
         time.sleep(0.01)
         last = dict.fromkeys(last, time.monotonic())
     while sum(killed.values()) < kills:
-        time.sleep(rng.uniform(0, pause))
+        end = time.monotonic() + rng.uniform(0, pause)
+        signs = collections.Counter(crowd.read_all())
+        while time.monotonic() < end:
+            time.sleep(0.001)
+            signs.update(crowd.read_all())
         ready = crowd.ready()
         if ready:
             role = crowd.kill(rng.choice(sorted(ready)))
             killed[role] += 1
             crowd.add(role)
         now = time.monotonic()
-        for seen, count in crowd.read_all().items():
+        for seen, count in signs.items():
             if count:
                 last[seen] = now
             assert now - last[seen] < LIMIT + 100 * pause, f"{seen.__name__}: no sign, seed {SEED}"
@@ -192,20 +205,24 @@ def lost(crowd):
                for who, most in crowd.put.items() for number in range(most + 1))
 
 
-def check(crowd, killed):
+def check(crowd, killed, tell, behind=0):
+    """behind: items that a putter may have that was killed, and none of them in the queue."""
     assert max(crowd.got.values()) == 1, f"an item came twice, seed {SEED}"
     # A getter that was killed after it had an item had no time to say so.
-    assert lost(crowd) <= killed[get_for_ever] + 3, f"items are lost, seed {SEED}"
+    most = killed[get_for_ever] + 3 + behind * (killed[put_for_ever] + 3)
+    assert lost(crowd) <= most, f"items are lost, seed {SEED}"
     assert sum(crowd.got.values()) > 0
+    tell(f"{sum(killed.values())} kills, {sum(crowd.got.values())} items; until each other one "
+         "went on", crowd.silences)
 
 
 @pytest.mark.timeout(60 + KILLS)
 @pytest.mark.parametrize("maxsize", [0, 20])
-def test_small_items(maxsize):
+def test_small_items(maxsize, tell):
     crowd = Crowd(slipring.Queue(maxsize), large=False)
     killed = run(crowd, KILLS, 0.02)
     finish(crowd)
-    check(crowd, killed)
+    check(crowd, killed, tell)
 
 
 def busy(q, role):
@@ -259,46 +276,70 @@ def test_killed_in_the_midst(role, maxsize):
 
 
 @pytest.mark.timeout(60 + KILLS)
-def test_items_in_parts():
+def test_items_in_parts(tell):
     """Those wait in their putter's feeder, and what is behind them does: what dies with it is theirs."""
     crowd = Crowd(slipring.Queue(5), large=True)
     killed = run(crowd, KILLS, 0.02)
     finish(crowd)
-    assert max(crowd.got.values()) == 1, f"an item came twice, seed {SEED}"
-    assert lost(crowd) <= killed[get_for_ever] + 3 + 5 * (killed[put_for_ever] + 3)
+    check(crowd, killed, tell, behind=5)
 
 
 @pytest.mark.timeout(60 + 3 * SPAWNED)
-def test_spawned():
+def test_spawned(tell):
     crowd = Crowd(slipring.Queue(), large=False, context=slipring.get_context("spawn"))
     killed = run(crowd, SPAWNED, 0.1)
     finish(crowd)
-    check(crowd, killed)
+    check(crowd, killed, tell)
 
 
-def test_survivor_is_told_in_time():
+def test_survivor_is_told_in_time(tell):
     """An item that a getter had taken when it was killed comes to one that waits, in the time that
-    is promised: ten times that here."""
+    is promised, which is told: ten times that fails here. Most victims die with it in hand: it comes
+    in parts."""
     q = slipring.Queue()
-    for _ in range(20):
+    item = b"x" * 4_000_000
+    times = []
+    for _ in range(max(20, KILLS // 15)):
         pid = os.fork()
         if pid == 0:
             q.get()
             os._exit(0)
-        q.put(b"x" * 100_000)
-        time.sleep(random.uniform(0, 0.0003))
+        q.put(item)
+        time.sleep(random.uniform(0, 0.003))
         os.kill(pid, signal.SIGKILL)
         code = os.waitpid(pid, 0)[1]
         start = time.monotonic()
         try:
             q.get(timeout=1)
-            assert time.monotonic() - start < 1
-        except Exception:
+            times.append(time.monotonic() - start)
+        except queue.Empty:
             assert code == 0 or q.qsize() == 0
+    tell("until another one had a dead one's item", times)
+
+
+@pytest.fixture(autouse=True)
+def no_file_is_left():
+    before = files()
+    yield
+    gc.collect()
+    assert files() == before
+
+
+def files():
+    """What is open here, but for what Python's own helper processes have, and in /dev/shm."""
+    ours = collections.Counter(name for fd in os.listdir("/proc/self/fd")
+                               if (name := link(fd)).startswith("/memfd:slipring"))
+    return ours, {name for name in os.listdir("/dev/shm") if "slipring" in name}
+
+
+def link(fd):
+    try:
+        return os.readlink(f"/proc/self/fd/{fd}")
+    except OSError:
+        return ""
 
 
 def test_no_file_is_left():
-    before = set(os.listdir("/dev/shm"))
     q = slipring.Queue()
     pid = os.fork()
     if pid == 0:
@@ -307,4 +348,3 @@ def test_no_file_is_left():
     assert q.get(timeout=5) == 1
     os.kill(pid, signal.SIGKILL)
     os.waitpid(pid, 0)
-    assert not {name for name in set(os.listdir("/dev/shm")) - before if "slipring" in name}
