@@ -131,6 +131,42 @@ static int by_polling(struct proc *self, void *context)
     return 0;
 }
 
+/* A call for many stores fails when half of them are on the stream, and no host function can say when
+ * they have come: what was handed over is done only then, and no store comes after. */
+static int half_stored(struct proc *self, void *context)
+{
+    struct slipring_memory memory = {.struct_size = sizeof memory};
+    (void)self;
+    (void)context;
+    cuda_calls();
+    standin.hide("cuLaunchHostFunc", true);
+    struct scene scene = set_up(SLIPRING_BLOCK, NULL, SLIPRING_UNORDERED, 0);
+    standin.delay(20000, 1);
+    CHECK_OK(slipring_ring_memory(scene.ring, &memory));
+    for (unsigned round = 0; round < 3; round++) {
+        struct slipring_view view;
+        publish(&scene, SLOTS);
+        CHECK_OK(slipring_consumer_try_acquire(scene.consumer, SLOTS, &view));
+        CHECK_EQ(view.slots, SLOTS);
+        standin.fail("cuStreamBatchMemOp", 1, 999);
+        CHECK_OK(slipring_cuda_release(scene.cuda, scene.consumer, &view, scene.stream, NULL));
+        CHECK_OK(slipring_cuda_drain(scene.cuda, proc_in_ms(20000), NULL));
+        memset(memory.releases, 0, memory.releases_bytes); /* all are counted: of no use any more */
+        CHECK_CU(gpu.synchronize(scene.stream));
+        for (uint64_t i = 0; i < memory.releases_bytes / 8; i++) {
+            CHECK_EQ(((const uint64_t *)memory.releases)[i], 0);
+        }
+        CHECK_EQ(claim(&scene, SLOTS, 5000), 0);
+    }
+    standin.delay(20, 1);
+    slipring_consumer_detach(scene.consumer);
+    struct slipring_member member = {.struct_size = sizeof member};
+    CHECK_EQ(slipring_ring_members(scene.ring, &member, 1), 0); /* its cell is free at once */
+    scene.consumer = NULL;
+    tear_down(&scene);
+    return 0;
+}
+
 static void check_kinds(void)
 {
     const struct {
@@ -288,6 +324,8 @@ int main(void)
     struct proc child = proc_start(by_call, NULL); /* before the driver is opened here */
     proc_end(&child);
     child = proc_start(by_polling, NULL);
+    proc_end(&child);
+    child = proc_start(half_stored, NULL);
     proc_end(&child);
     cuda_calls();
     check_block(SLIPRING_CUDA_BY_STORE);
