@@ -21,12 +21,12 @@ import torch
 import standin
 import standin_torch
 
+STARTED = standin.calls("cuInit")  # by all the imports
 SCHEMA = {"image": ("float32", (16, 64)), "label": ("int64", ())}
 
 
 @pytest.fixture(scope="module", autouse=True)
 def driver():
-    assert standin.calls("cuInit") == 0  # nothing was called by all the imports
     return standin.Driver()
 
 
@@ -63,6 +63,38 @@ def until(condition):
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.001)
+
+
+def test_imports_call_nothing():
+    assert STARTED == 0
+
+
+@pytest.mark.parametrize("ring_options, options", [
+    ({}, {"group": "many", "many": True, "start": "oldest"}),
+    ({"full": "overwrite", "hold_max": 2}, {}),
+], ids=["of a group", "held"])
+def test_slots_that_no_device_can_release(on_torch, ring_options, options):
+    """By way of this process, and not before the copy."""
+    lasting = [("many", True)] if options else []
+    ring = slipring.Ring.create(schema=("int32", (1024,)), slots=4, geometry="tensor",
+                                lasting=lasting, **ring_options)
+    producer, consumer = ring.producer(), ring.consumer(**options)
+    for number in range(4):
+        producer.send(np.full(1024, number, "i4"))
+        if number == 0:
+            on_torch.now.hold(True)
+            there = consumer.acquire(timeout=60).to("cuda")
+    assert ring.pin_info().pending == 1
+    if options:
+        with pytest.raises(TimeoutError, match='group "many" in this process has not released'):
+            producer.claim(timeout=0.05)
+    else:
+        with pytest.raises(TimeoutError, match="holds 1 of"):
+            producer.claim(4, timeout=0.05)
+    on_torch.now.hold(False)
+    producer.claim(1 if options else 4, timeout=60).abort()
+    on_torch.now.synchronize()
+    assert not there.any()
 
 
 def test_to(on_torch):
