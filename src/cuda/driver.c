@@ -266,11 +266,17 @@ int slr_cuda_driver(const struct slr_cuda_driver **driver, const char *call,
     return code;
 }
 
-void slr_cuda_stay_out_of_captures(const struct slr_cuda_driver *driver)
+int slr_cuda_captures_leave(const struct slr_cuda_driver *driver)
 {
-    int mode = SLR_CU_CAPTURE_RELAXED;
-    if (driver->capture_mode != NULL) {
-        (void)driver->capture_mode(&mode); /* of this thread; older drivers know no captures */
+    int mode = SLR_CU_CAPTURE_RELAXED; /* older drivers know no captures */
+    return driver->capture_mode != NULL && driver->capture_mode(&mode) == SLR_CU_SUCCESS ? mode
+                                                                                         : -1;
+}
+
+void slr_cuda_captures_back(const struct slr_cuda_driver *driver, int before)
+{
+    if (before >= 0) {
+        (void)driver->capture_mode(&before);
     }
 }
 

@@ -164,9 +164,12 @@ int slr_cuda_driver(const struct slr_cuda_driver **driver, const char *call,
  * and no entry point called. */
 int slr_cuda_forked(void);
 
-/* For a thread of this library's own: what the application captures into a graph meanwhile is none of
- * its business. Else the driver would refuse its calls, and end that capture with an error. */
-void slr_cuda_stay_out_of_captures(const struct slr_cuda_driver *driver);
+/* This thread stays out of what the application captures into a graph meanwhile, by other streams: else
+ * the driver would refuse what may not happen during a capture (to register or free memory, to ask
+ * events), and end that capture with an error. Returns what slr_cuda_captures_back() wants; threads of
+ * this library's own never go back. */
+int slr_cuda_captures_leave(const struct slr_cuda_driver *driver);
+void slr_cuda_captures_back(const struct slr_cuda_driver *driver, int before);
 
 /* Fill error from a driver's result, and return its errno value. what: what failed by it. */
 int slr_cuda_fail(struct slipring_error *error, int result, const char *call, const char *what);

@@ -202,7 +202,7 @@ static void *help(void *context)
 {
     struct slipring_cuda *cuda = context;
     int64_t pause = LEAST_NS;
-    slr_cuda_stay_out_of_captures(cuda->driver);
+    (void)slr_cuda_captures_leave(cuda->driver);
     for (;;) {
         pthread_mutex_lock(&cuda->mutex);
         pause = look_through(cuda) ? LEAST_NS : 2 * pause;

@@ -196,7 +196,7 @@ static void *pin(void *context)
 {
     struct slipring_cuda *cuda = context;
     bool going = true;
-    slr_cuda_stay_out_of_captures(cuda->driver);
+    (void)slr_cuda_captures_leave(cuda->driver);
     for (uint32_t i = 0; i < cuda->piece_count && going; i++) {
         pthread_mutex_lock(&cuda->mutex);
         going = !cuda->stop;

@@ -230,7 +230,9 @@ static int claim_on(struct slipring_cuda *cuda, struct slipring_producer *produc
     if (claim == NULL) {
         return slr_cuda_error(error, -ENOMEM, "calloc", "no memory for a claim");
     }
+    const int before = slr_cuda_captures_leave(cuda->driver);
     make_granted(cuda);
+    slr_cuda_captures_back(cuda->driver, before);
     *claim = (struct slr_cuda_claim){.ticket = cuda->tickets + 1,
                                      .sequence = cuda->next_sequence,
                                      .claimed = slots,

@@ -141,9 +141,11 @@ int slipring_cuda_reader_begin(struct slipring_cuda *cuda, struct slipring_consu
     if (slr_cuda_forked()) {
         return slr_cuda_error(error, -ECHILD, CALL_BEGIN, "the handle is the parent's");
     }
+    const int before = slr_cuda_captures_leave(cuda->driver);
     pthread_mutex_lock(&cuda->mutex);
     const int code = begin(cuda, consumer, reader, error);
     pthread_mutex_unlock(&cuda->mutex);
+    slr_cuda_captures_back(cuda->driver, before);
     return code;
 }
 
@@ -169,7 +171,9 @@ void slipring_cuda_reader_end(struct slipring_cuda *cuda, uint64_t next)
         slipring_consumer_device_goto(cuda->reader, next);
         slipring_consumer_device_end(cuda->reader);
         cuda->reader = NULL;
+        const int before = slr_cuda_captures_leave(cuda->driver);
         free_page(cuda);
+        slr_cuda_captures_back(cuda->driver, before);
     }
     pthread_mutex_unlock(&cuda->mutex);
 }

@@ -349,10 +349,13 @@ void slipring_cuda_unregister(struct slipring_cuda *cuda)
         free(cuda);
         return;
     }
+    const struct slr_cuda_driver *driver = cuda->driver;
+    const int before = slr_cuda_captures_leave(driver);
     slr_cuda_help_end(cuda);
     slr_cuda_produce_end(cuda);
     slr_cuda_pin_end(cuda);
     delist(cuda);
-    (void)cuda->driver->primary_release(cuda->device);
+    (void)driver->primary_release(cuda->device);
+    slr_cuda_captures_back(driver, before);
     free_cuda(cuda);
 }

@@ -298,7 +298,9 @@ int slipring_cuda_slots_create(struct slipring_cuda *cuda, const struct slipring
             code = slr_cuda_fail(error, result, "cuCtxPushCurrent", "the device's context is gone");
         } else {
             slr_cu_context ours;
+            const int before = slr_cuda_captures_leave(slots->driver);
             code = allocate(slots, error);
+            slr_cuda_captures_back(slots->driver, before);
             (void)slots->driver->pop(&ours);
         }
     }
@@ -317,6 +319,7 @@ void slipring_cuda_slots_close(struct slipring_cuda_slots *slots)
     }
     if (!slr_cuda_forked()) {
         slr_cu_context ours;
+        const int before = slr_cuda_captures_leave(slots->driver);
         const bool entered = slots->driver->push(slots->context) == SLR_CU_SUCCESS;
         if (slots->address != 0) { /* where the context is gone, too: addresses are the process's */
             unmap(slots, 2);
@@ -325,6 +328,7 @@ void slipring_cuda_slots_close(struct slipring_cuda_slots *slots)
             (void)slots->driver->pop(&ours);
         }
         (void)slots->driver->primary_release(slots->device);
+        slr_cuda_captures_back(slots->driver, before);
     }
     if (slots->descriptor >= 0) {
         close(slots->descriptor);

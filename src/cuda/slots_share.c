@@ -161,6 +161,7 @@ static int import(struct slipring_cuda_slots *slots, int descriptor, struct slip
     }
     slr_cu_context ours;
     int code;
+    const int before = slr_cuda_captures_leave(driver);
     result = driver->memory_import(&handle, (void *)(uintptr_t)descriptor, SLR_CU_FILE_DESCRIPTOR);
     if (result != SLR_CU_SUCCESS) {
         code = slr_cuda_fail(error, result, "cuMemImportFromShareableHandle",
@@ -168,6 +169,7 @@ static int import(struct slipring_cuda_slots *slots, int descriptor, struct slip
     } else {
         code = slr_cuda_slots_map(slots, handle, error);
     }
+    slr_cuda_captures_back(driver, before);
     (void)driver->pop(&ours);
     return code;
 }

@@ -103,7 +103,8 @@ static struct allocation *allocation_of(uint64_t handle)
 
 static int create(uint64_t *handle, size_t bytes, const struct how *how, uint64_t flags)
 {
-    const int code = standin_enter("cuMemCreate", false);
+    int code = standin_enter("cuMemCreate", false);
+    code = code != 0 ? code : standin_unsafe();
     if (code != 0 || bytes == 0 || bytes % STANDIN_PAGE != 0 || !known(how) || flags != 0) {
         return code != 0 ? code : 1;
     }
@@ -155,6 +156,7 @@ static int export_handle(int *descriptor, uint64_t handle, int type, uint64_t fl
 static int import_handle(uint64_t *handle, void *descriptor, int type)
 {
     int code = standin_enter("cuMemImportFromShareableHandle", false);
+    code = code != 0 ? code : standin_unsafe();
     struct stat status;
     const int given = (int)(intptr_t)descriptor;
     if (code != 0 || type != 1 || fstat(given, &status) != 0 || !S_ISREG(status.st_mode) ||
@@ -257,6 +259,7 @@ static bool within_reserved(const uint8_t *start, size_t bytes)
 static int map(uint64_t address, size_t bytes, size_t offset, uint64_t handle, uint64_t flags)
 {
     int code = standin_enter("cuMemMap", false);
+    code = code != 0 ? code : standin_unsafe();
     uint8_t *start = host(address);
     pthread_mutex_lock(&mutex);
     const struct allocation *allocation = allocation_of(handle);
@@ -278,6 +281,7 @@ static int map(uint64_t address, size_t bytes, size_t offset, uint64_t handle, u
 static int unmap(uint64_t address, size_t bytes)
 {
     int code = standin_enter("cuMemUnmap", false);
+    code = code != 0 ? code : standin_unsafe();
     uint8_t *start = host(address);
     pthread_mutex_lock(&mutex);
     struct span *span = span_of(mappings, MAPPINGS, start, bytes);
