@@ -81,8 +81,29 @@ int slots_from(const struct module_state *state, const char *doing, PyObject *ob
             raise_invalid(state, "%s: %S slots; 1 or more", doing, object);
             return -1;
         }
+        if (overflow == 0) {
+            *slots = (uint64_t)value;
+            return 0;
+        }
     }
     return count_from(object, slots);
+}
+
+int wanted_from(const struct module_state *state, const char *doing, PyObject *const *args,
+                Py_ssize_t nargs, PyObject *names, uint64_t *slots, int64_t *deadline_ns)
+{
+    static const char *const keywords[] = {"n", "timeout", NULL};
+    PyObject *given[2];
+    *slots = 1;
+    *deadline_ns = SLIPRING_FOREVER;
+    if (nargs <= 1 && names == NULL) { /* as in most loops: a quarter of the time to parse it */
+        return nargs == 0 ? 0 : slots_from(state, doing, args[0], slots);
+    }
+    return args_parse(doing, args, nargs, names, keywords, 2, given) != 0 ||
+                   slots_from(state, doing, given[0], slots) != 0 ||
+                   deadline_from(given[1], deadline_ns) != 0
+               ? -1
+               : 0;
 }
 
 int limit_from(PyObject *object, void *limit)

@@ -376,20 +376,13 @@ PyObject *consumer_acquire(struct consumer_object *self, uint64_t n, int64_t dea
     return view;
 }
 
-static const char *const acquire_keywords[] = {"n", "timeout", NULL};
-
 static PyObject *acquire_method(struct consumer_object *self, PyObject *const *args,
                                 Py_ssize_t nargs, PyObject *names)
 {
-    uint64_t n = 1;
-    int64_t deadline = SLIPRING_FOREVER;
-    if (nargs != 0 || names != NULL) {
-        PyObject *given[2];
-        if (args_parse("acquire", args, nargs, names, acquire_keywords, 2, given) != 0 ||
-            slots_from(self->core->state, "acquire", given[0], &n) != 0 ||
-            deadline_from(given[1], &deadline) != 0) {
-            return NULL;
-        }
+    uint64_t n;
+    int64_t deadline;
+    if (wanted_from(self->core->state, "acquire", args, nargs, names, &n, &deadline) != 0) {
+        return NULL;
     }
     PyObject *view = consumer_acquire(self, n, deadline, false);
     return view != NULL || PyErr_Occurred() ? view : raise_code(self->core, -EAGAIN, "acquire");

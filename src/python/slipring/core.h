@@ -136,6 +136,9 @@ int count_from(PyObject *object, uint64_t *count);
 /* As count_from(), but of slots: 1 or more, else a text that names the call. */
 int slots_from(const struct module_state *state, const char *doing, PyObject *object,
                uint64_t *slots);
+/* The arguments (n=1, timeout=None) of a call that claims or acquires. */
+int wanted_from(const struct module_state *state, const char *doing, PyObject *const *args,
+                Py_ssize_t nargs, PyObject *names, uint64_t *slots, int64_t *deadline_ns);
 /* For PyArg_Parse (O&): a uint32_t, of which 0 is the default. */
 int limit_from(PyObject *object, void *limit);
 int wait_from(const struct module_state *state, PyObject *object, uint32_t *wait);

@@ -187,16 +187,10 @@ int producer_claim(struct producer_object *self, uint64_t n, int64_t deadline_ns
 static PyObject *claim_method(struct producer_object *self, PyObject *const *args, Py_ssize_t nargs,
                               PyObject *names)
 {
-    static const char *const keywords[] = {"n", "timeout", NULL};
-    uint64_t n = 1;
-    int64_t deadline = SLIPRING_FOREVER;
-    if (nargs != 0 || names != NULL) {
-        PyObject *given[2];
-        if (args_parse("claim", args, nargs, names, keywords, 2, given) != 0 ||
-            slots_from(self->core->state, "claim", given[0], &n) != 0 ||
-            deadline_from(given[1], &deadline) != 0) {
-            return NULL;
-        }
+    uint64_t n;
+    int64_t deadline;
+    if (wanted_from(self->core->state, "claim", args, nargs, names, &n, &deadline) != 0) {
+        return NULL;
     }
     struct slipring_loan loan;
     if (producer_take(self, deadline == DEADLINE_TRY ? 0 : deadline, "claim") != 0) {
