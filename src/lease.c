@@ -56,8 +56,8 @@ int slr_lease_finish(struct slipring_consumer *consumer, uint64_t sequence)
                                     SLR_LEASE_TAKEN, slr_lease_deliveries(word));
     const uint64_t done = slr_lease(consumer->cell, generation, slr_lap(segment, sequence),
                                     SLR_LEASE_DONE, slr_lease_deliveries(word));
-    /* GROUP: release what was read. Sequentially consistent, so that of two who finish neighbours
-     * at once at least one sees both done and moves position over them. */
+    /* GROUP: release what was read. Of two who finish neighbours at once one sees both done and moves
+     * position over them; where a processor lets neither see it, who finishes next or recovers does. */
     if (word == done) {
         return -EINVAL; /* returned already */
     }

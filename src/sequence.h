@@ -21,8 +21,8 @@
  *                                                    waiting flag
  * GROUP     payload reads; lease done (CAS)          lease (acquire); position (CAS)   position passes
  *                                                                                      finished slots only
- * OWN       lease taken (seq_cst CAS); cell word     cell evicted (seq_cst CAS);       a message is not taken
- *                                                    leases                            by one just evicted
+ * OWN       lease taken (CAS); full fence;           cell evicted (CAS); full fence;   a message is not taken
+ *           cell word                                leases                            by one just evicted
  * REAP      reaper's CAS on {cell, generation} words the same                          one death is undone once
  * HOLD      hold word, holds_exist; heavy fence;     payload sequence marked;          a held payload is not
  *           payload sequence                         light fence; holds_exist          overwritten
@@ -99,11 +99,11 @@ static inline void slr_store32_release(_Atomic uint32_t *word, uint32_t value)
     atomic_store_explicit(word, value, memory_order_release);
 }
 
-/* Compare-and-swap, sequentially consistent: OWN needs it against the other side's. */
+/* Compare-and-swap. */
 static inline bool slr_cas64(_Atomic uint64_t *word, uint64_t expected, uint64_t desired)
 {
-    /* Elsewhere weaker would do. STAYS: these are slow paths or locked instructions anyway, and what
-     * a failed swap found is thrown away. */
+    /* Weaker would do. STAYS: these are slow paths or locked instructions anyway, and what a failed
+     * swap found is thrown away. */
     return atomic_compare_exchange_strong_explicit(word, &expected, desired, memory_order_seq_cst,
                                                    memory_order_acquire);
 }
@@ -124,11 +124,15 @@ static inline uint64_t slr_add64(_Atomic uint64_t *word, uint64_t value)
 /* SLEEP: the count of wakes is ordered with the waiting flag around it. */
 static inline uint32_t slr_add32_seq(_Atomic uint32_t *word, uint32_t value)
 {
+    /* Acquire and release would do. STAYS: it is for slow paths only, and one instruction either
+     * way. */
     return atomic_fetch_add_explicit(word, value, memory_order_seq_cst);
 }
 
 static inline uint32_t slr_exchange32_seq(_Atomic uint32_t *word, uint32_t value)
 {
+    /* Acquire and release would do. STAYS: it is for slow paths only, and one instruction either
+     * way. */
     return atomic_exchange_explicit(word, value, memory_order_seq_cst);
 }
 

@@ -39,8 +39,9 @@ static void damaged(uint32_t geometry, uint64_t bytes)
     middle[bytes / 2] ^= 1; /* a stray store of the producer's process */
     int damages = 0;
     for (uint64_t seen = 0; seen < 3; seen += view.slots) {
-        const int code = slipring_consumer_try_acquire(checks, 1, &view);
+        const int code = slipring_consumer_try_acquire(checks, 3, &view);
         CHECK_EQ(code, seen == 1 ? -EBADMSG : 0);
+        CHECK_EQ(view.slots, 1); /* a block ends before what is damaged */
         CHECK_EQ(view.slot.sequence, seen);
         CHECK(view.slot.timestamp_ns >= before && view.slot.timestamp_ns <= slipring_now_ns());
         damages += code != 0;

@@ -2,7 +2,8 @@
 /*
  * Proves: who goes to sleep, and who holds a slot that may be overwritten, makes all peers run a
  * fence first, so that these need none of their own: this program stands in front of syscall(), and
- * sees membarrier called before each sleep of a consumer and of a producer, and in each hold.
+ * sees membarrier called before each sleep of a consumer and of a producer, and in each hold. And
+ * who is woken passes the wake on where others may sleep, and only there.
  */
 #define _GNU_SOURCE
 #include "proc.h"
@@ -16,6 +17,8 @@
 enum { WAIT_MS = 60 };
 
 static unsigned fences, sleeps; /* fences since the last sleep */
+static unsigned wakes;
+static struct slipring_producer *publishes; /* in place of the next sleep, which so ends */
 
 long syscall(long number, ...);
 
@@ -41,7 +44,14 @@ long syscall(long number, ...)
         CHECK(fences != 0);
         fences = 0;
         sleeps++;
+        if (publishes != NULL) {
+            struct slipring_producer *producer = publishes;
+            publishes = NULL;
+            CHECK_EQ(proc_publish(producer, &proc_rings[0], 1, 0), 0);
+            return 0;
+        }
     }
+    wakes += number == SYS_futex && (a[1] & FUTEX_CMD_MASK) == FUTEX_WAKE_BITSET;
     return next(number, a[0], a[1], a[2], a[3], a[4], a[5]);
 }
 
@@ -90,6 +100,25 @@ static void holds(const struct proc_ring *how)
     slipring_ring_close(ring);
 }
 
+static void wakes_on(bool others)
+{
+    const struct proc_ring *how = &proc_rings[0];
+    struct slipring_ring *ring = proc_make(how, 0);
+    struct slipring_producer *producer = proc_producer(ring);
+    struct slipring_consumer *consumer = proc_consumer(ring, how, SLIPRING_OLDEST);
+    struct slipring_consumer *other = others ? proc_consumer(ring, how, SLIPRING_OLDEST) : NULL;
+    struct slipring_view view;
+    publishes = producer;
+    wakes = 0;
+    CHECK_EQ(proc_take(consumer, how, &view, proc_in_ms(10000)), 0);
+    CHECK(publishes == NULL);
+    CHECK_EQ(wakes, others ? 2 : 1); /* the producer's, and the one passed on */
+    slipring_consumer_detach(other);
+    slipring_consumer_detach(consumer);
+    slipring_producer_detach(producer);
+    slipring_ring_close(ring);
+}
+
 int main(void)
 {
     const int wanted = MEMBARRIER_CMD_GLOBAL_EXPEDITED | MEMBARRIER_CMD_REGISTER_GLOBAL_EXPEDITED;
@@ -106,5 +135,7 @@ int main(void)
             holds(&proc_rings[i]);
         }
     }
+    wakes_on(false);
+    wakes_on(true);
     return 0;
 }

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Proves: with `newest` each acquire returns the newest message not yet seen and tells how many
- * slots and messages it skipped; in a block ring what it skipped holds nobody back.
+ * slots and messages it skipped; in a block ring what it skipped holds nobody back, also where it
+ * lies behind a view in hand.
  */
 #include "proc.h"
 
@@ -32,6 +33,14 @@ static void run(const struct proc_ring *how)
         CHECK_EQ(proc_take(consumer, how, &view, 0), -EAGAIN);
     }
     if (how->full == SLIPRING_BLOCK) {
+        struct slipring_view before;
+        CHECK_EQ(proc_publish(producer, how, 1, 0), 0);
+        CHECK_EQ(slipring_consumer_try_acquire(consumer, 1, &before), 0);
+        CHECK_EQ(proc_publish(producer, how, 3, 0), 0);
+        CHECK_EQ(slipring_consumer_try_acquire(consumer, 1, &view), 0);
+        CHECK_EQ(view.slot.sequence, before.slot.sequence + 3);
+        CHECK_EQ(slipring_consumer_release(consumer, &before), 0);
+        CHECK_EQ(slipring_consumer_release(consumer, &view), 0);
         CHECK_EQ(proc_fill(producer, how), slots); /* what it skipped holds nobody back */
     }
     slipring_consumer_detach(consumer);

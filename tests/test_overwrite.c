@@ -2,8 +2,8 @@
 /*
  * Proves, for overwrite rings: the producer is never held back; what consumer.h says of acquire
  * and copy there, of holds and their release, of a view kept while its slot is passed over, of
- * starts, that gating, eviction and work sharing are refused, and that what is passed over is no
- * loss, whichever producer did.
+ * starts, that gating, eviction and work sharing are refused, that what is passed over is no loss,
+ * whichever producer did, and that a claim which finds no room loses nobody a message.
  */
 #include "proc.h"
 
@@ -159,6 +159,34 @@ static void passing_on(const struct proc_ring *how)
     slipring_ring_close(ring);
 }
 
+static void claimed_in_vain(const struct proc_ring *how)
+{
+    struct slipring_config config;
+    proc_config(how, &config);
+    config.hold_max = config.slots / 4 + 1;
+    struct slipring_ring *ring = proc_create(&config);
+    struct slipring_producer *producer = proc_producer(ring);
+    struct slipring_consumer *holder = proc_consumer(ring, how, SLIPRING_OLDEST);
+    struct slipring_consumer *reader = proc_consumer(ring, how, SLIPRING_OLDEST);
+    struct slipring_loan loan;
+    struct slipring_view view;
+    const uint64_t slots = proc_info(ring).slots;
+    publish(producer, how, slots);
+    for (uint64_t i = 0; i < slots; i++) { /* it keeps each fourth */
+        CHECK_EQ(slipring_consumer_try_acquire(holder, 1, &view), 0);
+        CHECK_EQ(i % 4 == 3 ? 0 : slipring_consumer_release(holder, &view), 0);
+    }
+    CHECK_EQ(slipring_producer_try_claim(producer, 4, &loan), -EAGAIN);
+    for (uint64_t i = 0; i < slots; i++) {
+        CHECK_EQ(proc_take(reader, how, &view, 0), 0);
+        CHECK_EQ(view.slot.sequence, i);
+    }
+    slipring_consumer_detach(reader);
+    slipring_consumer_detach(holder);
+    slipring_producer_detach(producer);
+    slipring_ring_close(ring);
+}
+
 int main(void)
 {
     proc_begin(30);
@@ -169,5 +197,6 @@ int main(void)
     }
     holding(&proc_rings[8]);
     passing_on(&proc_rings[8]);
+    claimed_in_vain(&proc_rings[8]);
     return 0;
 }

@@ -2,9 +2,13 @@
 /*
  * Proves, for every kind of ring, what producer.h says of each call: config defaults, attach,
  * claim, partial publish, abort, headers and their refusals, detach with an open claim, close,
- * fields of a loan, blocks that wrap; and that a refused call changes nothing.
+ * fields of a loan, blocks that wrap; and that a refused call changes nothing. A header that lies of
+ * its bytes leads nobody out of the slot.
  */
 #include "proc.h"
+
+#include "handle.h"
+#include "slot.h"
 
 static void claims(const struct proc_ring *how)
 {
@@ -131,6 +135,22 @@ static void headers(const struct proc_ring *how)
     slipring_ring_close(ring);
 }
 
+static void lies(const struct proc_ring *how)
+{
+    struct slipring_ring *ring = proc_make(how, 0);
+    struct slipring_producer *producer = proc_producer(ring);
+    struct slipring_consumer *consumer = proc_consumer(ring, how, SLIPRING_OLDEST);
+    struct slipring_view view;
+    CHECK_EQ(proc_publish(producer, how, 1, 0), 0);
+    slr_store64(&slr_header(&ring->segment, 0)->bytes, UINT64_MAX); /* a stray store */
+    CHECK_EQ(slipring_consumer_try_acquire(consumer, 1, &view), 0);
+    CHECK(view.slot.bytes <= view.stride);
+    CHECK_EQ(slipring_consumer_release(consumer, &view), 0);
+    slipring_consumer_detach(consumer);
+    slipring_producer_detach(producer);
+    slipring_ring_close(ring);
+}
+
 static void configs(void)
 {
     struct slipring_ring *ring = proc_make(&proc_rings[0], 0);
@@ -170,6 +190,8 @@ int main(void)
             gated(&proc_rings[i]);
         }
     }
+    lies(&proc_rings[3]);
+    lies(&proc_rings[6]);
     configs();
     return 0;
 }

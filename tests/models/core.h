@@ -176,6 +176,7 @@ static inline void model_fast(struct slipring_fast *fast, uint64_t start)
     fast->next = start;
     fast->end = start;
     fast->taken = start;
+    fast->plain = start;
     fast->mask = MODEL_SLOTS - 1;
     fast->payload_stride = MODEL_WORDS * sizeof(uint64_t);
     fast->payload = (uint8_t *)model_payload;

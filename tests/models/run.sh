@@ -7,7 +7,7 @@
 #     run.sh [-q] [-m rc11|imm] [-s SOURCES] [-t SECONDS] [CLIENT...]
 #
 # -s: the core's sources, to try a changed copy. -q: none of the crash points, and no further than the
-# first run that fails. A client's runs are listed below; those with a range of crash points run once
+# first run in which GenMC finds an error. A client's runs are listed below; those with a range of crash points run once
 # per point, and once past the last to prove that there are no more.
 #
 # The sources are compiled and inlined by clang and opt of the LLVM that GenMC was built with
@@ -113,7 +113,7 @@ check() { # CLIENT FLAGS...
     printf '%-16s %-32s %9s explored %8s blocked %4d s  %s\n' "$client" "$*" "${explored:--}" \
         "${blocked:-0}" $(($(date +%s) - begin)) "$verdict"
     [ "$verdict" = ok ] || tail -n 5 "$work/short"
-    [ "$failed" = 0 ] || [ -z "$quick" ] || exit 1
+    [ "$verdict" != FAILED ] || [ -z "$quick" ] || exit 1
 }
 
 crashes() { # CLIENT LAST FLAGS...

@@ -21,7 +21,9 @@ names them (not by A, B), and is tried by the others. --anew forgets all rows fi
 
 --only tries those whose name has PATTERN, or whose file or kind (logic, order) it is, whatever their
 rows say, and writes these; with --suites A,B by these alone; with --by "SUITE: TEST" by that one
-first. With `genmc` on PATH the models are run under it too (tests/models/run.sh).
+first; with --together all of them at once, which says something where nothing catches that: weaker
+orders allow all that one of them allows. With `genmc` on PATH the models are run under it too
+(tests/models/run.sh).
 """
 import argparse
 import dataclasses
@@ -98,6 +100,10 @@ BRIEFLY = {"SLIPRING_KILLS": "2000", "SLIPRING_SECONDS": "5", "GENMC": "none"}
 IN_MESON = {"explorer": "models", "tsan": "threads"}
 
 
+class Unsure(Exception):
+    """A checker did not come to an end: that is neither caught nor passed."""
+
+
 class Broken(Exception):
     """A mutant that has no place in the sources any more, or does not compile."""
 
@@ -110,6 +116,7 @@ class Mutant:
     about: str
     text: str  # of the file, mutated
     stays: str = ""  # the reason that the code gives
+    others: dict = dataclasses.field(default_factory=dict)  # more files, mutated
 
     def stages(self):
         if self.kind == "logic":
@@ -183,6 +190,21 @@ def order_mutants():
                     if not code.startswith(("bool", "int", "static")):
                         add(file, lines, at, found.start(), old, new, names[at])
     return mutants
+
+
+def together(mutants):
+    """One that is all of them."""
+    texts = {}
+    for mutant in mutants:
+        before = (ROOT / mutant.file).read_text().split("\n")
+        lines = texts.setdefault(mutant.file, list(before))
+        for at, (old, new) in enumerate(zip(before, mutant.text.split("\n"))):
+            if old != new and lines[at] != old:
+                raise Broken(f"{mutant.name}: another one changes the same line")
+            lines[at] = new if old != new else lines[at]
+    (file, text), *others = [(file, "\n".join(lines)) for file, lines in texts.items()]
+    return Mutant("order", " and ".join(m.name for m in mutants), file, "", text,
+                  others=dict(others))
 
 
 def with_weaker(text):
@@ -302,11 +324,15 @@ class Workshop:
         likely = [client for client, files in CLIENTS.items() if file in files.split()]
         clients = [f"model_{client}" for client in
                    likely + [client for client in CLIENTS if client not in likely]]
-        said = self.call(str(self.tree / "tests/models/run.sh"), "-q", "-t", "120",
+        said = self.call(str(self.tree / "tests/models/run.sh"), "-q", "-t", "600",
                          *([only.split()[0]] if only else clients))
-        for line in said.stdout.splitlines():
-            if line.startswith("model_") and line.endswith("FAILED"):  # not: it cannot, or not in time
+        lines = [line for line in said.stdout.splitlines() if line.startswith("model_")]
+        for line in lines:
+            if line.endswith("FAILED"):
                 return " ".join(line.split(" explored")[0].split()[:-1])
+        for line in lines:
+            if "FAILED: " in line:
+                raise Unsure(line)
         return None
 
     def fails_alone(self, stage, test):
@@ -321,10 +347,11 @@ class Workshop:
     def try_one(self, mutant, stages, first=None):
         """What catches it, "suite: test", or "" where nothing does; first: one that did once, or
         might."""
-        path = self.tree / mutant.file
-        before = path.read_text()
+        texts = {mutant.file: mutant.text, **mutant.others}
+        before = {file: (self.tree / file).read_text() for file in texts}
         try:
-            path.write_text(with_weaker(mutant.text) if mutant.file == SEQUENCE else mutant.text)
+            for file, text in texts.items():
+                (self.tree / file).write_text(with_weaker(text) if file == SEQUENCE else text)
             known = [tuple(first.split(" (")[0].split(": "))] if first else []
             for stage, only in known + [(stage, None) for stage in stages]:
                 for _ in range(AGAIN):
@@ -334,7 +361,8 @@ class Workshop:
                     if self.fails_alone(stage, test):
                         return f"{stage}: {test}"
         finally:
-            path.write_text(before)
+            for file, text in before.items():
+                (self.tree / file).write_text(text)
         return ""
 
 
@@ -357,7 +385,7 @@ def key(mutant):
 
 def verdict(mutant, rows):
     caught = rows.get(key(mutant), "not tried")
-    return f"nothing; stays: {mutant.stays}" if caught == "nothing" and mutant.stays else caught
+    return f"{caught}; stays: {mutant.stays}" if ":" not in caught and mutant.stays else caught
 
 
 def write_results(mutants, rows):
@@ -427,11 +455,28 @@ def try_all(shop, mutants, all_mutants, rows, wanted=(), first=None):
         before = passed(mutant, rows)
         stages = [s for s in mutant.stages() if shop.has(s) and
                   (s in wanted if wanted else s not in before)]
-        caught = shop.try_one(mutant, stages, first)
+        try:
+            caught = shop.try_one(mutant, stages, first)
+        except Unsure as why:
+            report(number, len(mutants), mutant, f"UNSURE: {why}", began)
+            continue
         note(mutant, rows, before + stages, caught)
         report(number, len(mutants), mutant, caught, began)
         write_results(all_mutants, rows)
     return survivors(mutants, rows)
+
+
+def try_together(shop, mutants, all_mutants, rows, wanted):
+    one = together(mutants)
+    began = time.time()
+    stages = [s for s in dict.fromkeys(s for m in mutants for s in m.stages()) if shop.has(s) and
+              (not wanted or s in wanted)]
+    caught = shop.try_one(one, stages)
+    report(1, 1, one, caught, began)
+    for mutant in mutants if not caught else []:
+        note(mutant, rows, passed(mutant, rows) + stages, "")
+    write_results(all_mutants, rows)
+    return 1 if caught else 0
 
 
 def survivors(mutants, rows):
@@ -482,6 +527,7 @@ def main():
     parser.add_argument("--anew", action="store_true")
     parser.add_argument("--only", action="append")
     parser.add_argument("--by")
+    parser.add_argument("--together", action="store_true")
     parser.add_argument("--suites", type=lambda words: words.split(","), default=[])
     parser.add_argument("--seconds", type=int, default=int(os.environ.get("SLIPRING_MUTANT_SECONDS", 60)))
     parser.add_argument("--seed", default=os.environ.get("SLIPRING_SEED", str(datetime.date.today())))
@@ -501,6 +547,8 @@ def main():
         return try_all(shop, untried, mutants, rows)
     if chosen.only:
         some = [m for m in mutants if any(p in (m.kind, m.file, m.name) or p in m.name for p in chosen.only)]
+        if chosen.together:
+            return try_together(shop, some, mutants, rows, chosen.suites)
         return try_all(shop, some, mutants, rows, chosen.suites, chosen.by)
     return sample(shop, mutants, rows, chosen.seconds, chosen.seed)
 
