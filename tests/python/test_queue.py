@@ -371,3 +371,31 @@ def leave_nothing():
 
 def test_nothing_is_left():
     ends_well(in_child(leave_nothing))  # where no feeder of another test is about to end
+
+
+def test_threads_get_and_put_at_once():
+    """One object, used by several threads of one process: each item comes once."""
+    q = slipring.Queue()
+    got = []
+
+    def get():
+        while (item := q.get(timeout=30)) is not None:
+            got.append(item[0])
+
+    def put(first):
+        for i in range(first, first + 100):
+            q.put((i, bytes(1000 * (i % 300))))
+            if i % 10 == 0:
+                time.sleep(0.001)  # the getters wait
+
+    getters = [threading.Thread(target=get) for _ in range(3)]
+    putters = [threading.Thread(target=put, args=(100 * i,)) for i in range(3)]
+    for thread in getters + putters:
+        thread.start()
+    for thread in putters:
+        thread.join()
+    for _ in getters:
+        q.put(None)
+    for thread in getters:
+        thread.join()
+    assert sorted(got) == list(range(300))

@@ -182,13 +182,16 @@ def test_a_full_ring_names_its_holder():
         later_one.acquire().release()
     with pytest.raises(TimeoutError, match="a consumer in this process has not released"):
         producer.send(b"x", timeout=0.01)
+    ready, told = os.pipe()
     pid = os.fork()
     if pid == 0:
         reader = ring.consumer("children", start="oldest")
+        os.write(told, b"x")
         signal.pause()
         os._exit(reader is None)
-    while len(ring.members()) < 3:
-        time.sleep(0.01)
+    os.read(ready, 1)  # a member is to be seen before it holds anything back
+    os.close(ready)
+    os.close(told)
     while consumer.lag:
         consumer.acquire().release()
     try:

@@ -58,7 +58,7 @@ static void after_fork_child(void)
         pthread_mutex_init(&queue->stream, NULL);
     }
     errno = saved;
-    pthread_mutex_init(&list_mutex, NULL);
+    pthread_mutex_unlock(&list_mutex); /* of the thread that forked, which is this one */
 }
 
 static void set_up(void)

@@ -295,22 +295,25 @@ static bool stirred(const struct lane_queue *queue)
     return false;
 }
 
-/* How long to spin is learned: longer after it paid, shorter after it did not. */
+/* How long to spin is learned: longer after it paid, shorter after it did not. Relaxed: of our
+ * process, whose threads may learn from each other. */
 static bool spin(struct lane_queue *queue, int64_t *now, int64_t deadline_ns)
 {
-    const uint32_t most = queue->spin_ns;
+    const uint32_t most = __atomic_load_n(&queue->spin_ns, __ATOMIC_RELAXED); /* learned */
     const int64_t end = *now + most;
     while (*now < end && *now < deadline_ns) {
         for (int i = 0; i < 32; i++) {
             if (stirred(queue)) {
-                queue->spin_ns = most < 25000 ? most * 2 : 50000;
+                __atomic_store_n(&queue->spin_ns, most < 25000 ? most * 2 : 50000,
+                                 __ATOMIC_RELAXED); /* learned */
                 return true;
             }
             lane_pause();
         }
         *now = lane_now();
     }
-    queue->spin_ns = most > 2000 ? most / 2 : most;
+    __atomic_store_n(&queue->spin_ns, most > 2000 ? most / 2 : most,
+                     __ATOMIC_RELAXED); /* learned */
     return false;
 }
 
