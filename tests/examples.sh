@@ -3,10 +3,10 @@
 # Every example does what its head says: both orders of 01, the others as they are, the demo; each
 # ends with 0 and the expected words, refuses what it should refuse, and leaves no file behind.
 #
-#     tests/examples.sh DIRECTORY_OF_THE_BUILT_EXAMPLES
+#     tests/examples.sh DIRECTORY_OF_THE_BUILT_EXAMPLES [STAND_IN_DRIVER]
 set -u
 
-dir=${1:?usage: examples.sh DIRECTORY}
+dir=${1:?usage: examples.sh DIRECTORY [STAND_IN_DRIVER]}
 name=example-test-$$
 out=$(mktemp -d) || exit 1
 trap 'rm -rf "$out"' EXIT
@@ -94,6 +94,14 @@ else
 fi
 run 05 "$dir/05_anonymous"
 expect 05_anonymous $? 05 '^05_anonymous: read 10 numbers of two producers$'
+if [ -x "$dir/06_gpu_slots" ]; then
+    run 06 "$dir/06_gpu_slots"
+    expect 06_gpu_slots $? 06 '^06_gpu_slots: (read 100 messages in GPU memory|left out: .+)$'
+    run 06 env SLIPRING_CUDA_DRIVER="${2:?}" "$dir/06_gpu_slots"
+    expect "06_gpu_slots (stand-in)" $? 06 '^06_gpu_slots: read 100 messages in GPU memory$'
+else
+    echo "note: 06_gpu_slots was not built (-Dcuda=disabled)"
+fi
 run demo "$dir/demo"
 expect demo $? demo '^All as it should be' 'each once and in order' 'reader B held .* killed' \
     'member A held .* killed' 'ratio [0-9.]+' '^4\. .* GPU' '^Left behind: 0 of'
@@ -103,5 +111,5 @@ if [ $failures -ne 0 ]; then
     echo "$failures failures" >&2
     exit 1
 fi
-grep -h . "$out/01_producer" "$out/01_consumer" "$out"/0[2-5]* "$out/demo"
+grep -h . "$out/01_producer" "$out/01_consumer" "$out"/0[2-6]* "$out/demo"
 echo "every example did what it says"
