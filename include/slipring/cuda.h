@@ -6,8 +6,9 @@
  *
  * Link with libslipring-cuda (slipring-cuda.pc). It links nothing of CUDA: the driver is opened by
  * the first call of this header, none is called at load, attach or fork. Without driver or device
- * each call returns -ENODEV with a text that says what is missing, and all of slipring else works. In
- * a child of a process that used CUDA each call returns -ECHILD.
+ * each call returns -ENODEV with a text that says what is missing, and all of slipring else works: a
+ * program that is to run there too goes on without what failed. A handle that is NULL is -EINVAL. In a
+ * child of a process that used CUDA each call returns -ECHILD.
  *
  * Errors of the driver come back as negative errno values, with its own name for them in the text;
  * none is left behind for the application's own CUDA code to find.
@@ -52,7 +53,9 @@ SLIPRING_API SLIPRING_CHECK int slipring_cuda_devices(struct slipring_error *err
 SLIPRING_API const char *slipring_cuda_driver(void);
 
 /**
- * The PCI bus id of a device, for slipring_config.near_pci: create the ring near its GPU.
+ * The PCI bus id of a device, for slipring_config.near_pci: create the ring near its GPU. Where this
+ * fails, for instance by -ENODEV, leave near_pci NULL: a device that is not there is -EINVAL to
+ * slipring_ring_create().
  *
  * @param device      0 to slipring_cuda_devices() - 1
  * @param[out] text   such as "0000:65:00.0"
@@ -182,7 +185,7 @@ SLIPRING_API SLIPRING_CHECK int slipring_cuda_ready(struct slipring_cuda *cuda, 
  * @param cuda          from slipring_cuda_register()
  * @param[in,out] info  struct_size set by the caller
  * @retval 0            info is set
- * @retval -EINVAL      struct_size is not one that this library knows
+ * @retval -EINVAL      struct_size is not one that this library knows; cuda is NULL
  * @retval -ECHILD      the handle is the parent's
  *
  * Thread: any.   Progress: may sleep.   Fork: no.
@@ -275,7 +278,8 @@ SLIPRING_API SLIPRING_CHECK int slipring_cuda_release(struct slipring_cuda *cuda
  * Borrow the next slots for the device to fill, whether they are free yet or not: what comes on the
  * stream from here on waits until they are. A dead consumer, or one out of the ring's patience, ends
  * that wait as it ends a producer's. Tensor rings with the `block` policy, without timestamps and
- * checksums.
+ * checksums. Ask for SLIPRING_GEOMETRY_TENSOR: small slots (up to 192 bytes) are laid out otherwise by
+ * default.
  *
  * From the first such claim until slipring_cuda_drain() the producer's handle is lent: its claims and
  * publishes by call are -EAGAIN, since they would overtake those on streams. Drain before it is

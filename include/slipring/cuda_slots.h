@@ -7,6 +7,8 @@
  * The ring itself is an ordinary one: sequences, headers, tags and a small payload of its own lie in
  * the host's memory, and claim, publish, acquire and release, by call or on streams, are those of the
  * ring. Whoever has claimed a sequence may write its slot here; whoever has acquired it may read it.
+ * Create the ring with SLIPRING_GEOMETRY_TENSOR: a payload this small makes it compact by default, and
+ * slipring_cuda_claim() refuses that by -EINVAL. examples/06_gpu_slots.c is a whole program.
  *
  * The memory outlives who made it: it goes with the last process that has it. Each member of the ring
  * gets it from another one, over a socket; one that lies in the file system works between containers

@@ -97,7 +97,8 @@ struct slipring_config {
     int64_t gid;       /**< owning group, -1 for the caller's */
     int32_t numa_node; /**< operating system index, -1: where the first touch falls */
     uint32_t reserved;
-    const char *near_pci; /**< place the memory near this PCI device ("0000:01:00.0"), or NULL */
+    const char *near_pci; /**< place the memory near this PCI device ("0000:01:00.0"), which must be
+                               here; NULL: anywhere, also where slipring_cuda_pci() finds none */
     slipring_log_fn log;
     void *log_user;
 };

@@ -171,8 +171,9 @@ int slipring_cuda_copy(struct slipring_cuda *cuda, const struct slipring_consume
                        const struct slipring_view *view, uint32_t field, uint64_t to, void *stream,
                        struct slipring_error *error)
 {
-    if (slr_cuda_forked()) {
-        return slr_cuda_error(error, -ECHILD, CALL_COPY, "the handle is the parent's");
+    const int unusable = slr_cuda_unusable(cuda, CALL_COPY, error);
+    if (unusable != 0) {
+        return unusable;
     }
     struct slr_cuda_copy copy = {.device = to};
     slr_cu_context context;
@@ -377,8 +378,9 @@ int slipring_cuda_release(struct slipring_cuda *cuda, struct slipring_consumer *
                           const struct slipring_view *view, void *stream,
                           struct slipring_error *error)
 {
-    if (slr_cuda_forked()) {
-        return slr_cuda_error(error, -ECHILD, CALL_RELEASE, "the handle is the parent's");
+    const int unusable = slr_cuda_unusable(cuda, CALL_RELEASE, error);
+    if (unusable != 0) {
+        return unusable;
     }
     if (!ours(cuda, view)) {
         return slr_cuda_error(error, -EINVAL, CALL_RELEASE, "not a view of this ring's slots");

@@ -240,6 +240,18 @@ int slr_cuda_forked(void)
     return pid != 0 && pid != (int32_t)getpid();
 }
 
+int slr_cuda_unusable(const void *handle, const char *call, struct slipring_error *error)
+{
+    if (handle == NULL) {
+        return slr_cuda_error(
+            error, -EINVAL, call,
+            "the handle is NULL: the call that was to make it has failed, and its "
+            "result and text say why (-ENODEV: without a GPU go on without it)");
+    }
+    return slr_cuda_forked() ? slr_cuda_error(error, -ECHILD, call, "the handle is the parent's")
+                             : 0;
+}
+
 int slr_cuda_driver(const struct slr_cuda_driver **driver, const char *call,
                     struct slipring_error *error)
 {

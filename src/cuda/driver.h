@@ -164,6 +164,10 @@ int slr_cuda_driver(const struct slr_cuda_driver **driver, const char *call,
  * and no entry point called. */
 int slr_cuda_forked(void);
 
+/* Why a handle that a caller gave cannot be used: -EINVAL, there is none (what should have made it
+ * failed); -ECHILD, it is the parent's; else 0. */
+int slr_cuda_unusable(const void *handle, const char *call, struct slipring_error *error);
+
 /* This thread stays out of what the application captures into a graph meanwhile, by other streams: else
  * the driver would refuse what may not happen during a capture (to register or free memory, to ask
  * events), and end that capture with an error. Returns what slr_cuda_captures_back() wants; threads of

@@ -283,8 +283,9 @@ int slipring_cuda_drain(struct slipring_cuda *cuda, int64_t deadline_ns,
                         struct slipring_error *error)
 {
     static const char call[] = "slipring_cuda_drain";
-    if (slr_cuda_forked()) {
-        return slr_cuda_error(error, -ECHILD, call, "the handle is the parent's");
+    const int unusable = slr_cuda_unusable(cuda, call, error);
+    if (unusable != 0) {
+        return unusable;
     }
     const struct timespec until = {.tv_sec = deadline_ns / 1000000000,
                                    .tv_nsec = deadline_ns % 1000000000};

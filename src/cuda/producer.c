@@ -211,11 +211,12 @@ static int lend(struct slipring_cuda *cuda, struct slipring_producer *producer,
         cuda->producer = producer;
         return 0;
     }
-    return slr_cuda_error(error, code, CALL_CLAIM,
-                          code == -EINVAL
-                              ? "a GPU publishes in tensor rings with the block policy, without "
-                                "timestamps and checksums, and while no other claim is open"
-                              : "the producer's handle is the parent's, or lent already");
+    return slr_cuda_error(
+        error, code, CALL_CLAIM,
+        code == -EINVAL ? "a GPU publishes in tensor rings (small slots: only those created with "
+                          "SLIPRING_GEOMETRY_TENSOR) with the block policy, without timestamps "
+                          "and checksums, and while no other claim is open"
+                        : "the producer's handle is the parent's, or lent already");
 }
 
 static int claim_on(struct slipring_cuda *cuda, struct slipring_producer *producer, uint64_t slots,
@@ -270,11 +271,12 @@ int slipring_cuda_claim(struct slipring_cuda *cuda, struct slipring_producer *pr
                         uint64_t slots, void *stream, struct slipring_loan *loan,
                         struct slipring_error *error)
 {
-    const struct slipring_memory *memory = &cuda->memory;
     slr_cu_context context;
-    if (slr_cuda_forked()) {
-        return slr_cuda_error(error, -ECHILD, CALL_CLAIM, "the handle is the parent's");
+    const int unusable = slr_cuda_unusable(cuda, CALL_CLAIM, error);
+    if (unusable != 0) {
+        return unusable;
     }
+    const struct slipring_memory *memory = &cuda->memory;
     if (slots == 0 || slots > memory->slots) {
         return slr_cuda_error(error, slots == 0 ? -EINVAL : -EMSGSIZE, CALL_CLAIM,
                               "1 to the ring's slots can be claimed");
@@ -335,8 +337,9 @@ int slipring_cuda_abort(struct slipring_cuda *cuda, struct slipring_producer *pr
                         void *stream, struct slipring_error *error)
 {
     slr_cu_context context;
-    if (slr_cuda_forked()) {
-        return slr_cuda_error(error, -ECHILD, CALL_ABORT, "the handle is the parent's");
+    const int unusable = slr_cuda_unusable(cuda, CALL_ABORT, error);
+    if (unusable != 0) {
+        return unusable;
     }
     int code = slr_cuda_enter(cuda, stream, &context, CALL_ABORT, error);
     if (code != 0) {
@@ -361,10 +364,11 @@ int slipring_cuda_fill(struct slipring_cuda *cuda, const struct slipring_produce
                        const struct slipring_loan *loan, uint32_t field, uint64_t from,
                        void *stream, struct slipring_error *error)
 {
-    const struct slipring_memory *memory = &cuda->memory;
-    if (slr_cuda_forked()) {
-        return slr_cuda_error(error, -ECHILD, CALL_FILL, "the handle is the parent's");
+    const int unusable = slr_cuda_unusable(cuda, CALL_FILL, error);
+    if (unusable != 0) {
+        return unusable;
     }
+    const struct slipring_memory *memory = &cuda->memory;
     const uint64_t index = loan->sequence & (memory->slots - 1);
     struct slr_cuda_copy copy = {.first = index,
                                  .slots = loan->slots,
@@ -482,8 +486,9 @@ int slipring_cuda_publish(struct slipring_cuda *cuda, struct slipring_producer *
                           struct slipring_error *error)
 {
     slr_cu_context context;
-    if (slr_cuda_forked()) {
-        return slr_cuda_error(error, -ECHILD, CALL_PUBLISH, "the handle is the parent's");
+    const int unusable = slr_cuda_unusable(cuda, CALL_PUBLISH, error);
+    if (unusable != 0) {
+        return unusable;
     }
     int code = slr_cuda_enter(cuda, stream, &context, CALL_PUBLISH, error);
     if (code != 0) {

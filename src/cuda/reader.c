@@ -138,8 +138,9 @@ static int begin(struct slipring_cuda *cuda, struct slipring_consumer *consumer,
 int slipring_cuda_reader_begin(struct slipring_cuda *cuda, struct slipring_consumer *consumer,
                                struct slipring_device_reader *reader, struct slipring_error *error)
 {
-    if (slr_cuda_forked()) {
-        return slr_cuda_error(error, -ECHILD, CALL_BEGIN, "the handle is the parent's");
+    const int unusable = slr_cuda_unusable(cuda, CALL_BEGIN, error);
+    if (unusable != 0) {
+        return unusable;
     }
     const int before = slr_cuda_captures_leave(cuda->driver);
     pthread_mutex_lock(&cuda->mutex);
@@ -151,7 +152,7 @@ int slipring_cuda_reader_begin(struct slipring_cuda *cuda, struct slipring_consu
 
 void slipring_cuda_reader_abort(struct slipring_cuda *cuda)
 {
-    if (!slr_cuda_forked()) {
+    if (cuda != NULL && !slr_cuda_forked()) {
         pthread_mutex_lock(&cuda->mutex);
         if (cuda->reader != NULL) {
             __atomic_store_n(&cuda->reader_words[ABORT], 1, __ATOMIC_RELEASE); /* orders nothing */
@@ -162,7 +163,7 @@ void slipring_cuda_reader_abort(struct slipring_cuda *cuda)
 
 void slipring_cuda_reader_end(struct slipring_cuda *cuda, uint64_t next)
 {
-    if (slr_cuda_forked()) {
+    if (cuda == NULL || slr_cuda_forked()) {
         return;
     }
     pthread_mutex_lock(&cuda->mutex);

@@ -235,8 +235,9 @@ int slipring_cuda_register(struct slipring_ring *ring, const struct slipring_cud
 int slipring_cuda_ready(struct slipring_cuda *cuda, int64_t deadline_ns,
                         struct slipring_error *error)
 {
-    if (slr_cuda_forked()) {
-        return slr_cuda_error(error, -ECHILD, "slipring_cuda_ready", "the handle is the parent's");
+    const int unusable = slr_cuda_unusable(cuda, "slipring_cuda_ready", error);
+    if (unusable != 0) {
+        return unusable;
     }
     const struct timespec until = {.tv_sec = deadline_ns / 1000000000,
                                    .tv_nsec = deadline_ns % 1000000000};
@@ -261,8 +262,9 @@ int slipring_cuda_ready(struct slipring_cuda *cuda, int64_t deadline_ns,
 
 int slipring_cuda_get_info(struct slipring_cuda *cuda, struct slipring_cuda_info *info)
 {
-    if (slr_cuda_forked()) {
-        return -ECHILD;
+    const int unusable = slr_cuda_unusable(cuda, "slipring_cuda_get_info", NULL);
+    if (unusable != 0) {
+        return unusable;
     }
     if (info->struct_size != sizeof *info) {
         return -EINVAL;
@@ -297,8 +299,9 @@ int slipring_cuda_address(struct slipring_cuda *cuda, const void *host, uint64_t
                           uint64_t *address, struct slipring_error *error)
 {
     static const char call[] = "slipring_cuda_address";
-    if (slr_cuda_forked()) {
-        return slr_cuda_error(error, -ECHILD, call, "the handle is the parent's");
+    const int unusable = slr_cuda_unusable(cuda, call, error);
+    if (unusable != 0) {
+        return unusable;
     }
     const struct slipring_memory *memory = &cuda->memory;
     const uint8_t *area = (const uint8_t *)memory->data + memory->area_offset;

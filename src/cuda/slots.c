@@ -279,8 +279,9 @@ int slipring_cuda_slots_create(struct slipring_cuda *cuda, const struct slipring
                                        .version = SLR_CUDA_SLOTS_VERSION,
                                        .field_count = field_count};
     struct slipring_cuda_slots *slots = NULL;
-    if (slr_cuda_forked()) {
-        return slr_cuda_error(error, -ECHILD, CALL_CREATE, "the handle is the parent's");
+    const int unusable = slr_cuda_unusable(cuda, CALL_CREATE, error);
+    if (unusable != 0) {
+        return unusable;
     }
     if (fields == NULL || field_count == 0 || field_count > SLIPRING_FIELDS_MAX) {
         return slr_cuda_error(error, -EINVAL, CALL_CREATE, "1 to %d fields make a slot",
@@ -341,7 +342,7 @@ void slipring_cuda_slots_close(struct slipring_cuda_slots *slots)
 int slipring_cuda_slots_get_info(const struct slipring_cuda_slots *slots,
                                  struct slipring_cuda_slots_info *info)
 {
-    if (info->struct_size != sizeof *info) {
+    if (slots == NULL || info->struct_size != sizeof *info) {
         return -EINVAL;
     }
     *info = (struct slipring_cuda_slots_info){.struct_size = sizeof *info,
@@ -358,7 +359,7 @@ int slipring_cuda_slots_get_info(const struct slipring_cuda_slots *slots,
 int slipring_cuda_slots_field(const struct slipring_cuda_slots *slots, uint32_t index,
                               struct slipring_field *field, uint64_t *offset)
 {
-    if (index >= slots->plan.field_count) {
+    if (slots == NULL || index >= slots->plan.field_count) {
         return -EINVAL;
     }
     *field = slots->plan.fields[index];
@@ -371,6 +372,9 @@ int slipring_cuda_slots_field(const struct slipring_cuda_slots *slots, uint32_t 
 int slipring_cuda_slots_tensor(const struct slipring_cuda_slots *slots, uint64_t sequence,
                                uint64_t count, uint32_t index, struct slipring_tensor *tensor)
 {
+    if (slots == NULL) {
+        return -EINVAL;
+    }
     const struct slr_cuda_slots_plan *plan = &slots->plan;
     if (index >= plan->field_count || count == 0 || count > plan->slots) {
         return -EINVAL;

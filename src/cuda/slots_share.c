@@ -24,8 +24,9 @@
 int slipring_cuda_slots_send(const struct slipring_cuda_slots *slots, int socket,
                              struct slipring_error *error)
 {
-    if (slr_cuda_forked()) {
-        return slr_cuda_error(error, -ECHILD, CALL_SEND, "the handle is the parent's");
+    const int unusable = slr_cuda_unusable(slots, CALL_SEND, error);
+    if (unusable != 0) {
+        return unusable;
     }
     union {
         char bytes[CMSG_SPACE(sizeof(int))];
@@ -205,8 +206,9 @@ int slipring_cuda_slots_receive(struct slipring_cuda *cuda, int socket,
     struct slr_cuda_slots_plan plan;
     int descriptors[DESCRIPTORS_MAX] = {-1, -1, -1, -1};
     uint32_t count = 0;
-    if (slr_cuda_forked()) {
-        return slr_cuda_error(error, -ECHILD, CALL_RECEIVE, "the handle is the parent's");
+    const int unusable = slr_cuda_unusable(cuda, CALL_RECEIVE, error);
+    if (unusable != 0) {
+        return unusable;
     }
     memset(&plan, 0, sizeof plan);
     int code = receive_plan(socket, &plan, descriptors, &count);
