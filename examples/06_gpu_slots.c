@@ -114,7 +114,7 @@ static int consume(int socket)
     return EXIT_SUCCESS;
 }
 
-/* Claim, write and publish on one stream (NULL: the default one); nothing is waited for here. */
+/* Claim, write and publish on one stream (NULL: the default one), where the waiting is done. */
 static int publish(struct slipring_cuda *cuda, struct slipring_producer *producer,
                    const struct slipring_cuda_slots *slots)
 {
@@ -122,7 +122,11 @@ static int publish(struct slipring_cuda *cuda, struct slipring_producer *produce
     struct slipring_error error;
     struct slipring_loan loan;
     uint64_t numbers[NUMBERS];
-    if (slipring_cuda_claim(cuda, producer, 1, NULL, &loan, &error) < 0) {
+    int rc;
+    while ((rc = slipring_cuda_claim(cuda, producer, 1, NULL, &loan, &error)) == -EAGAIN) {
+        usleep(100); /* a device whose streams cannot wait for a slot */
+    }
+    if (rc < 0) {
         return stopped(&error);
     }
     for (int i = 0; i < NUMBERS; i++) {
