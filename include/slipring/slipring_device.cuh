@@ -8,19 +8,26 @@
  *
  *     __shared__ slipring_device_message message;
  *     __shared__ int code;
- *     do {
+ *     int released = SLIPRING_DEVICE_OK; // of thread 0
+ *     for (;;) {
  *         if (threadIdx.x == 0) {
- *             code = slipring_device_poll(&reader, 1000000, &message);
+ *             code = released != SLIPRING_DEVICE_OK
+ *                        ? released
+ *                        : slipring_device_poll(&reader, 1000000, &message);
  *         }
  *         __syncthreads();
- *         if (code == SLIPRING_DEVICE_OK) {
+ *         const int all = code;
+ *         if (all == SLIPRING_DEVICE_OK) {
  *             read(message.data); // all of it, unless messages span slots: see rest
  *         }
- *         __syncthreads();
- *         if (threadIdx.x == 0 && code == SLIPRING_DEVICE_OK) {
- *             code = slipring_device_release(&reader, &message);
+ *         __syncthreads(); // all have read the slot, the message and the code
+ *         if (all != SLIPRING_DEVICE_OK && all != SLIPRING_DEVICE_TIMEOUT) {
+ *             break;
  *         }
- *     } while (going on);
+ *         if (threadIdx.x == 0 && all == SLIPRING_DEVICE_OK) {
+ *             released = slipring_device_release(&reader, &message);
+ *         }
+ *     }
  *
  * Every wait ends: by what it waits for, by its time-out, or by the abort word, which
  * slipring_cuda_reader_abort() sets from the host. Read slots by plain loads, never through __ldg()

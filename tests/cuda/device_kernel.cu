@@ -8,9 +8,12 @@ extern "C" __global__ void slipring_sum(slipring_device_reader reader, uint64_t 
 {
     __shared__ slipring_device_message message;
     __shared__ int code;
+    int released = SLIPRING_DEVICE_OK; /* of thread 0 */
     for (uint64_t i = 0; i < messages; i++) {
         if (threadIdx.x == 0) {
-            code = slipring_device_poll(&reader, 10000000000, &message);
+            code = released != SLIPRING_DEVICE_OK
+                       ? released
+                       : slipring_device_poll(&reader, 10000000000, &message);
         }
         __syncthreads();
         if (code != SLIPRING_DEVICE_OK) {
@@ -20,11 +23,10 @@ extern "C" __global__ void slipring_sum(slipring_device_reader reader, uint64_t 
         for (uint64_t at = threadIdx.x; at < message.bytes; at += blockDim.x) {
             atomicAdd(sum, static_cast<unsigned long long>(bytes[at]));
         }
-        __syncthreads();
+        __syncthreads(); /* all have read the slot, the message and the code */
         if (threadIdx.x == 0) {
-            code = slipring_device_release(&reader, &message);
+            released = slipring_device_release(&reader, &message);
         }
-        __syncthreads();
     }
     if (threadIdx.x == 0) {
         *end = reader;
