@@ -3,6 +3,7 @@
 #include "core.h"
 
 #include <math.h>
+#include <string.h>
 
 int args_parse(const char *function, PyObject *const *args, Py_ssize_t nargs, PyObject *names,
                const char *const *keywords, Py_ssize_t positional, PyObject **out)
@@ -63,8 +64,16 @@ int count_from(PyObject *object, uint64_t *count)
     if (object == NULL || object == Py_None) {
         return 0;
     }
-    const unsigned long long value = PyLong_AsUnsignedLongLong(object);
+    PyObject *number = PyNumber_Index(object); /* NumPy's integers too */
+    if (number == NULL) {
+        return -1;
+    }
+    const unsigned long long value = PyLong_AsUnsignedLongLong(number);
+    Py_DECREF(number);
     if (value == (unsigned long long)-1 && PyErr_Occurred()) {
+        if (PyErr_ExceptionMatches(PyExc_OverflowError)) {
+            PyErr_Format(PyExc_OverflowError, "%S: 0 to 2**64 - 1 is possible", object);
+        }
         return -1;
     }
     *count = value;
@@ -74,19 +83,26 @@ int count_from(PyObject *object, uint64_t *count)
 int slots_from(const struct module_state *state, const char *doing, PyObject *object,
                uint64_t *slots)
 {
-    if (object != NULL && object != Py_None && PyLong_Check(object)) {
-        int overflow;
-        const long long value = PyLong_AsLongLongAndOverflow(object, &overflow);
-        if (overflow < 0 || (overflow == 0 && value < 1)) {
-            raise_invalid(state, "%s: %S slots; 1 or more", doing, object);
-            return -1;
-        }
-        if (overflow == 0) {
-            *slots = (uint64_t)value;
-            return 0;
-        }
+    if (object == NULL || object == Py_None) {
+        return 0;
     }
-    return count_from(object, slots);
+    PyObject *number = PyNumber_Index(object);
+    if (number == NULL) {
+        return -1;
+    }
+    int overflow;
+    const bool create = strcmp(doing, "create") == 0;
+    const long long value = PyLong_AsLongLongAndOverflow(number, &overflow);
+    Py_DECREF(number);
+    if (overflow != 0 || value < (create ? 2 : 1)) {
+        raise_invalid(state, "%s: %S slots; %s", doing, object,
+                      create         ? "a power of two from 2 to 2^32 is needed"
+                      : overflow > 0 ? "at most the ring's"
+                                     : "1 or more");
+        return -1;
+    }
+    *slots = (uint64_t)value;
+    return 0;
 }
 
 int wanted_from(const struct module_state *state, const char *doing, PyObject *const *args,
@@ -108,15 +124,16 @@ int wanted_from(const struct module_state *state, const char *doing, PyObject *c
 
 int limit_from(PyObject *object, void *limit)
 {
-    const long long value = PyLong_AsLongLong(object);
+    int overflow;
+    const long long value = PyLong_AsLongLongAndOverflow(object, &overflow);
     if (value == -1 && PyErr_Occurred()) {
         return 0;
     }
-    if (value < 0 || value > UINT32_MAX) {
+    if (overflow != 0 || value < 0 || value > UINT32_MAX) {
         PyErr_Format(PyExc_ValueError,
-                     "create: %lld: members_max, groups_max, releases_max and hold_max are at "
+                     "create: %S: members_max, groups_max, releases_max and hold_max are at "
                      "least 1, or 0 for the default",
-                     value);
+                     object);
         return 0;
     }
     *(uint32_t *)limit = (uint32_t)value;

@@ -104,6 +104,10 @@ PyObject *raise_code(const struct core *core, int code, const char *doing);
 PyObject *raise_invalid(const struct module_state *state, const char *format, ...);
 PyObject *raise_text(const struct module_state *state, int code,
                      PyObject *text); /* takes it over */
+/* What a publish was given needs a header, and the ring is compact. */
+PyObject *raise_headerless(const struct core *core, const char *doing);
+/* A message of so many bytes is larger than a slot, and the ring is no tensor ring. */
+PyObject *raise_spanning(const struct core *core, const char *doing, uint64_t bytes);
 /* holders.c: a claim timed out; the text names who holds the slots. */
 PyObject *raise_full(const struct core *core);
 
@@ -133,7 +137,7 @@ PyObject *numpy_array(struct core_field *field, const struct shown *shown, bool 
 #define DEADLINE_TRY INT64_MIN
 int deadline_from(PyObject *timeout, int64_t *deadline_ns);
 int count_from(PyObject *object, uint64_t *count);
-/* As count_from(), but of slots: 1 or more, else a text that names the call. */
+/* As count_from(), but of slots: 1 or more, of a ring 2 or more, else a text that names the call. */
 int slots_from(const struct module_state *state, const char *doing, PyObject *object,
                uint64_t *slots);
 /* The arguments (n=1, timeout=None) of a call that claims or acquires. */

@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <stdarg.h>
+#include <string.h>
 
 static int add_error(PyObject *module, PyObject **slot, const char *name, PyObject *bases,
                      const char *doc)
@@ -116,13 +117,51 @@ PyObject *raise_text(const struct module_state *state, int code, PyObject *text)
     return NULL;
 }
 
+/* The core's cures name its own constants; here they are keywords. */
+static void put_in_words(const char *text, char *to, size_t room)
+{
+    static const char *const words[][2] = {
+        {"GEOMETRY_PAIR", "geometry=\"pair\""},
+        {"GEOMETRY_TENSOR", "geometry=\"tensor\""},
+        {"CHECKSUM", "checksum=True"},
+        {"VARIABLE_SHAPE", "variable_shape=True"},
+        {"WRITE_SEALED", "write_sealed=True"},
+        {"READ_ONLY", "read_only=True"},
+        {"ANY_OWNER", "any_owner=True"},
+        {"MANY", "many=True"},
+        {"NEWEST", "newest=True"},
+        {"VERIFY", "verify=True"},
+        {"UNORDERED", "unordered=True"},
+        {"GATE", "slow=\"gate\""},
+        {"EVICT", "slow=(\"evict\", seconds)"},
+        {"CUDA_UNPINNED", "lock=False"},
+    };
+    static const char prefix[] = "SLIPRING_", letters[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZ_";
+    const char *found;
+    while ((found = strstr(text, prefix)) != NULL) {
+        const char *name = found + sizeof prefix - 1, *word = NULL;
+        const size_t length = strspn(name, letters);
+        for (size_t i = 0; i < sizeof words / sizeof *words && word == NULL; i++) {
+            const bool same =
+                strlen(words[i][0]) == length && memcmp(words[i][0], name, length) == 0;
+            word = same ? words[i][1] : NULL;
+        }
+        /* One that is none of them stays as it is. */
+        const int kept = (int)(word == NULL ? name + length - text : found - text);
+        PyOS_snprintf(to, room, "%.*s%s", kept, text, word == NULL ? "" : word);
+        room -= strlen(to);
+        to += strlen(to);
+        text = name + length;
+    }
+    PyOS_snprintf(to, room, "%s", text);
+}
+
 PyObject *raise_setup(const struct module_state *state, int code,
                       const struct slipring_error *error)
 {
-    return raise_text(state, code,
-                      PyUnicode_FromFormat(
-                          "%s (%s)", error->text[0] != '\0' ? error->text : slipring_strerror(code),
-                          error->call));
+    char text[4 * sizeof error->text];
+    put_in_words(error->text[0] != '\0' ? error->text : slipring_strerror(code), text, sizeof text);
+    return raise_text(state, code, PyUnicode_FromFormat("%s (%s)", text, error->call));
 }
 
 PyObject *raise_invalid(const struct module_state *state, const char *format, ...)
@@ -183,6 +222,23 @@ static const char *cure_for(int code)
     default:
         return slipring_strerror(code);
     }
+}
+
+PyObject *raise_headerless(const struct core *core, const char *doing)
+{
+    return raise_invalid(core->state,
+                         "%s: a compact ring, which one of up to 56 bytes a slot is by default, "
+                         "has no headers for tag, messages, bytes and shapes: create it with "
+                         "geometry=\"pair\" or geometry=\"tensor\"",
+                         doing);
+}
+
+PyObject *raise_spanning(const struct core *core, const char *doing, uint64_t bytes)
+{
+    return raise_invalid(core->state,
+                         "%s: %llu bytes, and a slot has %llu: for messages over several slots "
+                         "create the ring with geometry=\"tensor\"",
+                         doing, (unsigned long long)bytes, (unsigned long long)core->slot_bytes);
 }
 
 PyObject *raise_code(const struct core *core, int code, const char *doing)

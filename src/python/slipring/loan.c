@@ -146,11 +146,13 @@ static int publish_each(struct loan_object *self, uint64_t n, PyObject *tags, ui
     int result = tags == NULL || n == 0 ? 0 : tags_from(tags, n, headers);
     if (result == 0) {
         result = slipring_producer_publish(producer->producer, n, headers);
-        if (result == -EINVAL) {
+        if (result == -EINVAL && headers != NULL &&
+            producer->core->geometry == SLIPRING_GEOMETRY_COMPACT) {
+            raise_headerless(producer->core, "publish");
+        } else if (result == -EINVAL) {
             raise_invalid(producer->core->state,
-                          "publish: %llu slots of %llu claimed; tag, messages, bytes and shapes "
-                          "need a ring with headers (pair or tensor), and shapes one with "
-                          "variable_shape, within the schema's",
+                          "publish: %llu slots of %llu claimed; give as many or fewer, and "
+                          "shapes within the schema's",
                           (unsigned long long)n, (unsigned long long)self->loan.slots);
         } else if (result != 0) {
             raise_code(producer->core, result, "publish");
@@ -174,6 +176,10 @@ static int publish_bytes(struct loan_object *self, uint64_t bytes)
     }
     if (bytes <= core->slot_bytes) {
         return publish_each(self, 1, NULL, bytes);
+    }
+    if (core->geometry != SLIPRING_GEOMETRY_TENSOR) {
+        raise_spanning(core, "publish", bytes);
+        return -1;
     }
     const uint64_t needed = (bytes + core->stride - 1) / core->stride;
     if (needed < self->loan.slots) {

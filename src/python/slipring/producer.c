@@ -176,7 +176,7 @@ int producer_claim(struct producer_object *self, uint64_t n, int64_t deadline_ns
     if (result == -EAGAIN && deadline_ns != DEADLINE_TRY) {
         result = wait_for(self, n, deadline_ns, loan);
     }
-    if (result == -ETIMEDOUT) {
+    if (result == -ETIMEDOUT || result == -EAGAIN) {
         raise_full(self->core);
     } else if (result < 0) {
         raise_code(self->core, result, "claim");

@@ -70,8 +70,12 @@ static int word_from(const struct module_state *state, const char *what, const c
             return 0;
         }
     }
-    raise_invalid(state, "%s: \"%s\" is not one of those it can be, such as \"%s\"", what, word,
-                  words[0]);
+    char all[64] = "";
+    for (uint32_t i = 0; i < count; i++) {
+        const size_t used = strlen(all);
+        PyOS_snprintf(all + used, sizeof all - used, "%s\"%s\"", i == 0 ? "" : ", ", words[i]);
+    }
+    raise_invalid(state, "create: %s=\"%s\"; one of %s", what, word, all);
     return -1;
 }
 
@@ -99,28 +103,26 @@ static int parse_creation(const struct module_state *state, struct creation *c, 
         "write_sealed", "huge_pages", "lock_pages", "members_max",    "groups_max",
         "releases_max", "hold_max",   "lasting",    "mode",           "start_sequence",
         "numa_node",    "near_pci",   NULL};
-    static const char *const geometries[] = {"auto", "compact", "pair", "tensor"};
-    static const char *const fulls[] = {"block", "overwrite"};
     struct slipring_config *config = &c->config;
-    unsigned long long start = 0;
+    PyObject *start = NULL;
     uint32_t members = 0;
     if (!PyArg_ParseTupleAndKeywords(
-            args, kwargs, "|zOO$OsspppppppO&O&O&O&OIKiz:create", keywords, &c->name, &c->schema,
+            args, kwargs, "|zOO$OsspppppppO&O&O&O&OIOiz:create", keywords, &c->name, &c->schema,
             &c->slots, &c->slot_bytes, &c->geometry, &c->full, &c->flags[0], &c->flags[1],
             &c->flags[2], &c->flags[3], &c->flags[4], &c->flags[5], &c->flags[6], limit_from,
             &members, limit_from, &config->groups_max, limit_from, &config->releases_max,
             limit_from, &config->hold_max, &c->lasting, &config->mode, &start, &config->numa_node,
             &config->near_pci) ||
-        slots_from(state, "create", c->slots, &config->slots) != 0) {
+        slots_from(state, "create", c->slots, &config->slots) != 0 ||
+        count_from(start, &config->start_sequence) != 0) {
         return -1;
     }
-    config->start_sequence = start;
     config->members_max = members > 0 ? members : config->members_max;
     for (uint32_t bit = 0; bit < 7; bit++) {
         config->flags |= c->flags[bit] ? 1u << bit : 0;
     }
-    return word_from(state, "geometry", c->geometry, geometries, 4, &config->geometry) != 0 ||
-                   word_from(state, "full", c->full, fulls, 2, &config->full) != 0
+    return word_from(state, "geometry", c->geometry, ring_geometries, 4, &config->geometry) != 0 ||
+                   word_from(state, "full", c->full, ring_fulls, 2, &config->full) != 0
                ? -1
                : payload_from(state, c);
 }
@@ -391,9 +393,10 @@ static PyObject *ring_repr(struct ring_object *self)
     }
     const char *name = slipring_ring_name(core->ring);
     PyObject *text = PyUnicode_FromFormat(
-        "<slipring.Ring %s%s%s slots=%llu slot_bytes=%llu>", name[0] == '\0' ? "anonymous" : "\"",
-        name, name[0] == '\0' ? "" : "\"", (unsigned long long)core->slots,
-        (unsigned long long)core->slot_bytes);
+        "<slipring.Ring %s%s%s slots=%llu slot_bytes=%llu geometry=\"%s\">",
+        name[0] == '\0' ? "anonymous" : "\"", name, name[0] == '\0' ? "" : "\"",
+        (unsigned long long)core->slots, (unsigned long long)core->slot_bytes,
+        ring_geometries[core->geometry & 3]);
     core_drop(core);
     return text;
 }
@@ -421,8 +424,25 @@ static PyMethodDef ring_methods[] = {
      "Make a ring. name None: anonymous; \"\": a fresh name.\n\n"
      "schema: {\"image\": (\"float32\", (224, 224, 3)), \"label\": (\"int64\", ())}, one (dtype, "
      "shape), whose field is \"data\",\nor a NumPy structured dtype; or slot_bytes instead. slots: "
-     "a power of two, all allocated at once.\nRaises Exists, Invalid, Denied, or Error (ENOSPC: no "
-     "room for the memory)."},
+     "a power of two from 2, all allocated at once, raised where that is\nneeded to fill whole "
+     "pages.\n\n"
+     "geometry: \"compact\" (up to 56 bytes a slot, no headers: no tag, messages, bytes and shapes "
+     "of a message), \"pair\" (up to 192\nbytes, header and payload side by side), \"tensor\" (any "
+     "size); \"auto\": by the size.\n"
+     "full: \"block\" (the producer waits for the slowest group) or \"overwrite\" (it never "
+     "waits). "
+     "timestamp: of each message,\nview.timestamp_ns. checksum: of each message, for consumers "
+     "with verify=True. variable_shape: loan.shapes.\n\n"
+     "vanish: a named ring goes with its last handle. write_sealed: who receives the ring cannot "
+     "write its data (anonymous rings).\nhuge_pages: ask for them. lock_pages: keep the memory "
+     "from being swapped out. mode: a named ring's rights.\n"
+     "lasting: groups that are there from the beginning, and that the producer waits for without "
+     "members: names, (name, many)\nor (name, many, slow). members_max: consumers at a time; "
+     "groups_max: named groups; releases_max: consumers of\nunordered=True; hold_max: slots that "
+     "all readers of an overwrite ring may hold; 0 of each: the default.\n"
+     "start_sequence: of the first message. numa_node: where the memory is to lie; near_pci: near "
+     "that device instead\n(slipring.gpu.pci()).\n\n"
+     "Raises Exists, Invalid, Denied, or Error (ENOSPC: no room for the memory)."},
     {"attach", WORDS(ring_attach) | METH_CLASS,
      "attach($type, name, read_only=False, any_owner=False)\n--\n\nOpen a ring by name. read_only: "
      "map the data alone and announce nothing (overwrite rings).\nany_owner: also one that another "

@@ -18,6 +18,8 @@ PyObject *ring_drain(struct ring_object *self, PyObject *args, PyObject *kwargs)
 PyObject *ring_writable(struct ring_object *self, PyObject *unused);
 
 /* ring_info.c */
+extern const char *const ring_geometries[4]; /* slipring_geometry, in this order */
+extern const char *const ring_fulls[2];      /* slipring_full */
 /* A SimpleNamespace of a dict, which it takes over (NULL allowed: NULL). */
 PyObject *namespace_of(PyObject *values);
 PyObject *ring_info(struct ring_object *self, PyObject *unused);

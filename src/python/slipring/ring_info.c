@@ -22,10 +22,11 @@ static const char *word(const char *const *words, uint32_t count, uint32_t value
     return value < count ? words[value] : "unknown";
 }
 
+const char *const ring_geometries[4] = {"auto", "compact", "pair", "tensor"};
+const char *const ring_fulls[2] = {"block", "overwrite"};
+
 PyObject *ring_info(struct ring_object *self, PyObject *unused)
 {
-    static const char *const geometries[] = {"auto", "compact", "pair", "tensor"};
-    static const char *const fulls[] = {"block", "overwrite"};
     static const char *const pages[] = {"base", "transparent", "hugetlb"};
     static const char *const producers[] = {"none", "live", "dead", "closed"};
     struct slipring_info i = {.struct_size = sizeof i};
@@ -39,9 +40,9 @@ PyObject *ring_info(struct ring_object *self, PyObject *unused)
     return namespace_of(Py_BuildValue(
         "{s:s,s:s,s:K,s:K,s:K,s:K,s:K,s:O,s:O,s:O,s:O,s:I,s:I,s:I,s:I,s:K,s:K,s:K,s:K,s:K,s:s,s:i,"
         "s:L,s:i,s:I,s:s,s:i,s:i,s:I,s:O,s:K,s:y#}",
-        "geometry", word(geometries, 4, i.geometry), "full", word(fulls, 2, i.full), "slots",
-        i.slots, "slot_bytes", i.slot_bytes, "payload_stride", i.payload_stride, "data_bytes",
-        i.data_bytes, "control_bytes", i.control_bytes, "timestamp",
+        "geometry", word(ring_geometries, 4, i.geometry), "full", word(ring_fulls, 2, i.full),
+        "slots", i.slots, "slot_bytes", i.slot_bytes, "payload_stride", i.payload_stride,
+        "data_bytes", i.data_bytes, "control_bytes", i.control_bytes, "timestamp",
         (i.flags & SLIPRING_TIMESTAMP) != 0 ? Py_True : Py_False, "checksum",
         (i.flags & SLIPRING_CHECKSUM) != 0 ? Py_True : Py_False, "variable_shape",
         (i.flags & SLIPRING_VARIABLE_SHAPE) != 0 ? Py_True : Py_False, "vanish",

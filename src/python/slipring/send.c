@@ -80,6 +80,52 @@ static PyObject *bits_of(const struct core_field *field, PyObject *value)
     return result;
 }
 
+/* The extents of what is an array or a nest of lists, as a tuple; NULL without an error where there are
+ * none: NumPy will say what it thinks of it. */
+static PyObject *shape_of(PyObject *value)
+{
+    PyObject *shape = NULL, *own = NULL;
+    if (PyList_Check(value) || PyTuple_Check(value)) {
+        PyObject *numpy = PyImport_ImportModule("numpy");
+        own = numpy == NULL ? NULL : PyObject_CallMethod(numpy, "shape", "O", value);
+        Py_XDECREF(numpy);
+    } else {
+        own = PyObject_GetAttrString(value, "shape");
+    }
+    shape = own == NULL ? NULL : PySequence_Tuple(own);
+    Py_XDECREF(own);
+    PyErr_Clear();
+    return shape;
+}
+
+/* Does NumPy broadcast it to these extents? 0, or -1 with the error set. */
+static int check_shape(const struct core_field *field, int ndim, const Py_ssize_t *extents,
+                       PyObject *value)
+{
+    PyObject *shape = shape_of(value);
+    const Py_ssize_t given = shape == NULL ? 0 : PyTuple_GET_SIZE(shape);
+    bool fits = true;
+    for (Py_ssize_t d = 0; d < given; d++) {
+        const Py_ssize_t extent = PyLong_AsSsize_t(PyTuple_GET_ITEM(shape, given - 1 - d));
+        fits = fits && (extent == 1 || PyErr_Occurred() != NULL ||
+                        (d < ndim && extent == extents[ndim - 1 - d]));
+    }
+    PyErr_Clear(); /* of an extent that is no number: NumPy's to tell */
+    if (!fits) {
+        PyObject *wanted = PyTuple_New(ndim);
+        for (int d = 0; wanted != NULL && d < ndim; d++) {
+            PyTuple_SET_ITEM(wanted, d, PyLong_FromSsize_t(extents[d]));
+        }
+        if (wanted != NULL) {
+            PyErr_Format(PyExc_ValueError, "field %R of shape %S takes no value of shape %S",
+                         field->name, wanted, shape);
+            Py_DECREF(wanted);
+        }
+    }
+    Py_XDECREF(shape);
+    return fits ? 0 : -1;
+}
+
 /* NumPy broadcasts and converts, as an assignment does. */
 static int copy_numpy(struct core *core, struct core_field *field,
                       const struct slipring_tensor *tensor, PyObject *value)
@@ -109,7 +155,13 @@ int send_copy(struct core_field *field, const struct slipring_tensor *tensor, st
     }
     schema_show(field, tensor, &shown);
     const int copied = copy_buffer(&shown, tensor->bytes, value);
-    return copied != 0 ? (copied > 0 ? 0 : -1) : copy_numpy(core, field, tensor, value);
+    if (copied != 0) {
+        return copied > 0 ? 0 : -1;
+    }
+    if (!field->packed && check_shape(field, shown.ndim, shown.shape, value) != 0) {
+        return -1;
+    }
+    return copy_numpy(core, field, tensor, value);
 }
 
 /* ---- send ---- */
@@ -122,13 +174,21 @@ static int send_bytes(struct producer_object *self, Py_buffer *buffer, uint64_t 
     const uint64_t bytes = (uint64_t)buffer->len;
     const bool spanning = bytes > core->slot_bytes;
     const uint64_t slots = spanning ? (bytes + core->stride - 1) / core->stride : 1;
+    const bool plain = bytes == core->slot_bytes && tag == 0;
     struct slipring_loan loan;
+    if (spanning && core->geometry != SLIPRING_GEOMETRY_TENSOR) {
+        raise_spanning(core, "send", bytes);
+        return -1;
+    }
+    if (!plain && core->geometry == SLIPRING_GEOMETRY_COMPACT) {
+        raise_headerless(core, "send");
+        return -1;
+    }
     if (producer_claim(self, slots, deadline_ns, &loan) != 0) {
         return -1;
     }
     copy_bytes(loan.data, buffer->buf, bytes);
     const struct slipring_slot header = {.bytes = bytes, .tag = tag, .messages = 1};
-    const bool plain = bytes == core->slot_bytes && tag == 0;
     const int result = spanning
                            ? slipring_producer_publish_spanning(self->producer, &header)
                            : slipring_producer_publish(self->producer, 1, plain ? NULL : &header);
@@ -151,23 +211,83 @@ static int copy_field(struct producer_object *self, const struct slipring_loan *
     return send_copy(&self->core->fields[index], &tensor, self->core, value);
 }
 
+static int check_count(const struct core *core, PyObject *mapping)
+{
+    const Py_ssize_t count = PyMapping_Size(mapping);
+    if (count != (Py_ssize_t)core->field_count && !PyErr_Occurred()) {
+        PyObject *names = schema_names(core);
+        raise_invalid(core->state, "send: %zd values for %u fields; give one for each of %S", count,
+                      core->field_count, names);
+        Py_XDECREF(names);
+    }
+    return PyErr_Occurred() ? -1 : 0;
+}
+
+/* The value for a field, a new reference. Where there is none, KeyError for a key that is no field. */
+static PyObject *item_of(const struct core *core, PyObject *mapping, uint32_t index)
+{
+    PyObject *value = PyObject_GetItem(mapping, core->fields[index].name);
+    if (value != NULL || !PyErr_ExceptionMatches(PyExc_KeyError)) {
+        return value;
+    }
+    PyObject *type, *missing, *traceback;
+    PyErr_Fetch(&type, &missing, &traceback);
+    PyObject *keys = PyMapping_Keys(mapping);
+    const Py_ssize_t count = keys == NULL ? 0 : PyList_GET_SIZE(keys);
+    Py_ssize_t k = 0;
+    while (k < count && core_find_field(core, PyList_GET_ITEM(keys, k)) >= 0) {
+        k++;
+    }
+    Py_XDECREF(keys);
+    if (k == count) { /* none of them: what the mapping said */
+        PyErr_Restore(type, missing, traceback);
+    } else {
+        Py_XDECREF(type);
+        Py_XDECREF(missing);
+        Py_XDECREF(traceback);
+    }
+    return NULL;
+}
+
 static int copy_mapping(struct producer_object *self, const struct slipring_loan *loan,
                         PyObject *mapping)
 {
     const struct core *core = self->core;
-    if (PyMapping_Size(mapping) != (Py_ssize_t)core->field_count) {
-        if (!PyErr_Occurred()) {
-            PyObject *names = schema_names(core);
-            raise_invalid(core->state, "send: %zd values for %u fields; give one for each of %S",
-                          PyMapping_Size(mapping), core->field_count, names);
-            Py_XDECREF(names);
-        }
+    if (check_count(core, mapping) != 0) {
         return -1;
     }
     for (uint32_t f = 0; f < core->field_count; f++) {
-        PyObject *value = PyObject_GetItem(mapping, core->fields[f].name);
+        PyObject *value = item_of(core, mapping, f);
         const int result = value == NULL ? -1 : copy_field(self, loan, f, value);
         Py_XDECREF(value);
+        if (result != 0) {
+            return -1;
+        }
+    }
+    return 0;
+}
+
+/* What a message's values must be, whatever they hold: to be told before a wait, which may be for ever.
+ * 0, or -1 with the error set. */
+static int check_value(const struct core *core, PyObject *value, bool mapping)
+{
+    if (mapping && check_count(core, value) != 0) {
+        return -1;
+    }
+    for (uint32_t f = 0; f < core->field_count; f++) {
+        const struct core_field *field = &core->fields[f];
+        PyObject *item = mapping ? item_of(core, value, f) : value;
+        Py_ssize_t extents[SLIPRING_DIMS_MAX];
+        for (uint32_t d = 0; d < field->field.ndim; d++) {
+            extents[d] = (Py_ssize_t)field->field.shape[d];
+        }
+        const int result = item == NULL ? -1
+                           : field->packed
+                               ? 0
+                               : check_shape(field, (int)field->field.ndim, extents, item);
+        if (mapping) {
+            Py_XDECREF(item);
+        }
         if (result != 0) {
             return -1;
         }
@@ -185,7 +305,14 @@ static int send_value(struct producer_object *self, PyObject *value, uint64_t ta
     if (!mapping && core_single_field(core) < 0) {
         return -1;
     }
-    if (producer_claim(self, 1, deadline_ns, &loan) != 0) {
+    if (tag != 0 && core->geometry == SLIPRING_GEOMETRY_COMPACT) {
+        raise_headerless(core, "send");
+        return -1;
+    }
+    const bool ready =
+        self->open == NULL && slipring_producer_try_claim(self->producer, 1, &loan) == 0;
+    if (!ready && (check_value(core, value, mapping) != 0 ||
+                   producer_claim(self, 1, deadline_ns, &loan) != 0)) {
         return -1;
     }
     int result = mapping ? copy_mapping(self, &loan, value) : copy_field(self, &loan, 0, value);
