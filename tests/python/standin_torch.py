@@ -45,6 +45,7 @@ class TorchOnDevice:
             self.now = before
 
         monkeypatch.setattr(torch, "empty", empty_there)
+        monkeypatch.setattr(torch.backends.cuda, "is_built", lambda: True)
         monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
         monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
         monkeypatch.setattr(torch.cuda, "current_stream", lambda device=None: self.now)

@@ -418,7 +418,8 @@ WITHOUT = """
         os._exit("libslipring-cuda" in open("/proc/self/maps").read())
     assert os.waitpid(pid, 0)[1] == 0
     view = consumer.acquire()
-    for call in (slipring.gpu.devices, ring.pin, lambda: view.release(stream=7)):
+    for call in (slipring.gpu.devices, ring.pin, lambda: view.release(stream=7),
+                 lambda: view.to("cuda"), lambda: view.to(0)):
         try:
             call()
         except slipring.NoDevice as error:
@@ -437,7 +438,7 @@ WITHOUT = """
 def test_without_a_driver():
     done = python(WITHOUT, SLIPRING_CUDA_DRIVER="/nonexistent/libcuda.so.1")
     assert done.returncode == 0 and done.stderr == "", done.stderr
-    assert done.stdout.count("/nonexistent/libcuda.so.1") == 3
+    assert done.stdout.count("/nonexistent/libcuda.so.1") == 5
 
 
 def test_without_the_library(tmp_path):
@@ -446,7 +447,23 @@ def test_without_the_library(tmp_path):
                     ignore=shutil.ignore_patterns("libslipring-cuda*", "__pycache__"))
     done = python(WITHOUT, PYTHONPATH=str(tmp_path), PYTHONDONTWRITEBYTECODE="1")
     assert done.returncode == 0 and done.stderr == "", done.stderr
-    assert done.stdout.count("this build of slipring has no GPU part") == 3
+    assert done.stdout.count("this build of slipring has no GPU part") == 5
+
+
+def test_without_torch(monkeypatch):
+    """Or with one that cannot use the GPU."""
+    ring, producer, consumer = ends()
+    fill(ring, producer)
+    view = consumer.acquire()
+    monkeypatch.setattr(torch.backends.cuda, "is_built", lambda: False)
+    with pytest.raises(slipring.NoDevice, match="torch .* is built without CUDA: install"):
+        view.to("cuda")
+    monkeypatch.setitem(sys.modules, "torch", None)
+    with pytest.raises(slipring.NoDevice, match="no torch.*pip install torch"):
+        view.to("cuda:0")
+    with pytest.raises(slipring.Invalid, match="'cpu' is no CUDA device"):
+        view.to("cpu")
+    assert view["label"] == 0
 
 
 @pytest.mark.parametrize("ending", ["pass", "sys.exit(0)", "os.kill(os.getpid(), 9)",

@@ -4,6 +4,10 @@ page-locked slots without a thread that copies them there, that a slot is not wr
 the copies of its batch have run; and that prefetch_to gives the same batches on the device, the next
 one under way while one is used, and goes on from a state as without it."""
 import multiprocessing
+import os
+import subprocess
+import sys
+import textwrap
 import threading
 import time
 from collections import namedtuple
@@ -190,8 +194,30 @@ def test_errors_come_in_their_turn(on_torch):
     assert next(batches)[1].tolist()[0] == 24
     with pytest.raises(ValueError, match="num_workers must be 1"):
         loader(Images(), prefetch_to="cuda", num_workers=0)
-    with pytest.raises(slipring.Invalid, match="no CUDA device"):
-        iter(loader(Images(), prefetch_to="cpu"))
+    with pytest.raises(slipring.Invalid, match="'cpu': it wants a CUDA device, or None"):
+        loader(Images(), prefetch_to="cpu")
+
+
+@pytest.mark.parametrize("built", [True, False])
+def test_prefetch_without_a_driver(built):
+    """Told when the loader is made; a driver that is there is not started by that."""
+    code = f"""
+        import slipring.gpu, slipring.torch, torch
+        torch.backends.cuda.is_built = lambda: {built}
+        try:
+            slipring.torch.DataLoader([1], num_workers=1, prefetch_to="cuda")
+        except slipring.NoDevice as error:
+            print(error)
+        print(slipring.gpu.driver() == "no driver opened")
+        """
+    def said(**environment):
+        done = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], text=True, timeout=120,
+                              capture_output=True, env={**os.environ, **environment})
+        assert done.returncode == 0 and done.stderr == "", done.stderr
+        return done.stdout
+    assert "/nonexistent/libcuda" in said(SLIPRING_CUDA_DRIVER="/nonexistent/libcuda.so.1")
+    there = said()
+    assert there == "True\n" if built else "is built without CUDA" in there
 
 
 def test_page_locking_refused(driver, on_torch):

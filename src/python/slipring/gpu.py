@@ -3,9 +3,11 @@
 
 What does the work is libslipring-cuda, opened by the first call; see Ring.pin() and View.to().
 """
+import ctypes
+import os
 import sys
 
-from slipring._slipring import Invalid, _gpu_devices, _gpu_driver, _gpu_pci
+from slipring._slipring import Invalid, NoDevice, _gpu_devices, _gpu_driver, _gpu_pci
 
 
 def devices():
@@ -50,17 +52,48 @@ def current_stream(device):
     return None
 
 
+def is_cuda(device):
+    """Is it a CUDA device, as torch names them?"""
+    kind = str(getattr(device, "type", device)).partition(":")[0]
+    return isinstance(device, int) or kind == "cuda"
+
+
+def torch_with_cuda():
+    """torch. Raises NoDevice, with what is missing: of the driver, which is asked first, or of torch."""
+    devices()
+    try:
+        import torch
+    except ModuleNotFoundError:
+        raise NoDevice(19, "a GPU is here, and no torch, whose tensors are asked for: pip install "
+                           "torch, or name a device of CuPy") from None
+    if not torch.backends.cuda.is_built():
+        raise NoDevice(19, f"a GPU is here, and torch {torch.__version__} is built without CUDA: "
+                           "install a build of torch with CUDA")
+    return torch
+
+
+def foresee():
+    """torch_with_cuda() where its error can be told without starting the driver: a process that is
+    forked later could not use a GPU that was used here."""
+    import torch
+    try:
+        ctypes.CDLL(os.environ.get("SLIPRING_CUDA_DRIVER", "libcuda.so.1"))
+    except OSError:
+        torch_with_cuda()
+    if not torch.backends.cuda.is_built():
+        torch_with_cuda()
+
+
 class Torch:
     """Memory and streams of a device by torch."""
 
     def __init__(self, device):
-        import torch
-        self.torch = torch
+        if not is_cuda(device):
+            raise Invalid(22, f"to: {str(device)!r} is no CUDA device; on the processor a view is "
+                              "read in place, as by torch.from_dlpack(view)")
+        self.torch = torch = torch_with_cuda()
         self.device = torch.device("cuda", device) if isinstance(device, int) \
             else torch.device(device)
-        if self.device.type != "cuda":
-            raise Invalid(22, f"to: {str(self.device)!r} is no CUDA device; on the processor a view "
-                              "is read in place, as by torch.from_dlpack(view)")
         if self.device.index is None:
             self.device = torch.device("cuda", torch.cuda.current_device())
         self.index = self.device.index
@@ -89,6 +122,7 @@ class CuPy:
     """The same by CuPy."""
 
     def __init__(self, device):
+        devices()
         import cupy
         self.cupy = cupy
         self.device, self.index = device, device.id

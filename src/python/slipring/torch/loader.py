@@ -6,6 +6,8 @@ from collections import deque
 
 import torch.utils.data
 
+from slipring import Invalid, gpu
+
 from .ahead import Ahead
 from .iterator import Iterator
 from .progress import VERSION, Progress, set_generators
@@ -57,8 +59,13 @@ class DataLoader(torch.utils.data.DataLoader):
             raise ValueError("restart_workers counts replacements: it cannot be negative")
         if prefetch_factor is not None and prefetch_factor < 1:
             raise ValueError("prefetch_factor: each worker needs a batch or more to work ahead")
-        if prefetch_to is not None and num_workers == 0:
-            raise ValueError("prefetch_to copies from workers' slots: num_workers must be 1 or more")
+        if prefetch_to is not None:
+            if not gpu.is_cuda(prefetch_to):
+                raise Invalid(22, f"prefetch_to={str(prefetch_to)!r}: it wants a CUDA device, or None")
+            if num_workers == 0:
+                raise ValueError("prefetch_to copies from workers' slots: num_workers must be 1 or "
+                                 "more")
+            gpu.foresee()
         others = {}
         if prefetch_factor is not None:
             others["prefetch_factor"] = prefetch_factor
