@@ -98,6 +98,8 @@ def test_numbers():
     assert (collate.p50, collate.p99) == (50e-9, 99e-9) and collate.mean == pytest.approx(49.5e-9)
     assert collate.share == 1 and found.stages["step"].share == pytest.approx(0.1)
     assert found.bottleneck == "collate" and tuple(found.stages) == NAMES
+    lines = [line.split()[:2] for line in str(found).splitlines()]
+    assert lines[1] == ["a", "worker's"] and lines[7] == ["the", "loop's"] and len(lines) == 10
     assert report([]).batches == 0 and report([]).bottleneck == ""
     # A loop that waits for a fifth of its time, for workers that wait for most of theirs.
     busy_loop = report([(TIMES.pack(0, 0, 100, 0, 900), 200, 800)] * 10)

@@ -4,6 +4,7 @@ DLPack capsules are of the kind asked for, that element types come through both 
 shapes, blocks, spanning messages and tags are what was written."""
 import ctypes
 import gc
+import sys
 import threading
 
 import numpy as np
@@ -304,3 +305,16 @@ def test_gapped_block_is_strided():
         ctypes.c_char.from_buffer(view.field("a"))
     copied = np.from_dlpack(view.field("b"), copy=True)
     assert copied.tolist() == [[10] * 7, [11] * 7] and copied.flags.c_contiguous
+
+
+def test_without_ml_dtypes(monkeypatch):
+    monkeypatch.setitem(sys.modules, "ml_dtypes", None)
+    ring = slipring.Ring.create(schema=("bfloat16", (3,)))
+    producer, consumer = ring.producer(), ring.consumer()
+    with pytest.raises(ModuleNotFoundError, match="pip install ml_dtypes"):
+        producer.send([1.0, 2.0, 3.0])
+    producer.send(np.array([0x3f80] * 3, "u2"))
+    view = consumer.acquire(timeout=5)
+    with pytest.raises(ModuleNotFoundError, match="pip install ml_dtypes"):
+        slipring.typed(view)
+    assert view.array.tolist() == [0x3f80] * 3

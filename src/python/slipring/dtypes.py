@@ -3,17 +3,26 @@
 ml_dtypes (which JAX brings along) as what they are."""
 
 
+def types():
+    """The module ml_dtypes."""
+    try:
+        import ml_dtypes
+    except ModuleNotFoundError:
+        raise ModuleNotFoundError("bfloat16 and float8 as NumPy arrays need ml_dtypes: pip install "
+                                  "ml_dtypes", name="ml_dtypes") from None
+    return ml_dtypes
+
+
 def typed(array, dtype=None):
     """An array of bits as one of bfloat16 or float8, over the same memory.
 
     array: a View or Field, or with dtype (its name, such as "bfloat16") an array of uint16 or uint8,
-    as a loan gives it. Needs ml_dtypes.
+    as a loan gives it. Needs ml_dtypes (pip install ml_dtypes).
     """
-    import ml_dtypes
     if dtype is None:
         field = array if hasattr(array, "dtype") else array.field("data")
         array, dtype = field.array, field.dtype
-    return array.view(getattr(ml_dtypes, dtype))
+    return array.view(getattr(types(), dtype))
 
 
 def to_bits(value, dtype, bits):
@@ -31,5 +40,4 @@ def to_bits(value, dtype, bits):
     value = numpy.asarray(value)
     if value.dtype == bits:
         return value
-    import ml_dtypes
-    return value.astype(getattr(ml_dtypes, dtype), copy=False).view(bits)
+    return value.astype(getattr(types(), dtype), copy=False).view(bits)

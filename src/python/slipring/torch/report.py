@@ -42,10 +42,11 @@ class Report:
 
     def __str__(self):
         lines = [f"{self.batches} batches; the bottleneck: {self.bottleneck}"]
-        lines.append(f"{'stage':15}{'mean':>11}{'p50':>11}{'p99':>11}{'share':>8}")
-        for s in self.stages.values():
-            cells = "".join(f"{1e6 * t:9.1f}us" for t in (s.mean, s.p50, s.p99))
-            lines.append(f"{s.name:15}{cells}{100 * s.share:7.1f}%")
+        for whose, names in (("a worker's", WORKER), ("the loop's", LOADER)):
+            lines.append(f"{whose:15}{'mean':>11}{'p50':>11}{'p99':>11}{'share':>8}")
+            for s in (self.stages[name] for name in names):
+                cells = "".join(f"{1e6 * t:9.1f}us" for t in (s.mean, s.p50, s.p99))
+                lines.append(f"  {s.name:13}{cells}{100 * s.share:7.1f}%")
         return "\n".join(lines)
 
 
