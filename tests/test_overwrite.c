@@ -163,14 +163,17 @@ static void claimed_in_vain(const struct proc_ring *how)
 {
     struct slipring_config config;
     proc_config(how, &config);
-    config.hold_max = config.slots / 4 + 1;
     struct slipring_ring *ring = proc_create(&config);
+    const uint64_t slots = proc_info(ring).slots; /* as many as fill pages */
+    slipring_ring_close(ring);
+    config.slots = slots;
+    config.hold_max = (uint32_t)slots / 4 + 1;
+    ring = proc_create(&config);
     struct slipring_producer *producer = proc_producer(ring);
     struct slipring_consumer *holder = proc_consumer(ring, how, SLIPRING_OLDEST);
     struct slipring_consumer *reader = proc_consumer(ring, how, SLIPRING_OLDEST);
     struct slipring_loan loan;
     struct slipring_view view;
-    const uint64_t slots = proc_info(ring).slots;
     publish(producer, how, slots);
     for (uint64_t i = 0; i < slots; i++) { /* it keeps each fourth */
         CHECK_EQ(slipring_consumer_try_acquire(holder, 1, &view), 0);
