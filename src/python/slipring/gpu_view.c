@@ -40,6 +40,7 @@ static int check_stream(struct view_object *self, int device, uint64_t stream)
         raise_invalid(core->state, "streams release in any order, and this consumer in the order "
                                    "acquired: make it with unordered=True");
     } else if ((__atomic_load_n(&self->exports, __ATOMIC_RELAXED) & VIEW_RELEASED) != 0) {
+        /* Relaxed: for the text alone; of two who release at once end_lease() lets one. */
         PyErr_SetString(PyExc_ValueError, "the view was released, its slots are the producer's");
     } else if (self->streaming && self->stream != stream) {
         PyErr_SetString(PyExc_ValueError,
