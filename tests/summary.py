@@ -2,15 +2,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """summary.py LOG... -- [suite or build...]: what meson's test logs (JSON lines) say.
 
-Prints the output of what failed, every skip with its reason and, last, `N passed, N failed,
-N skipped`. Exit 1 if a test failed, if none ran (but for suite gpu alone, which most machines skip),
-or if a suite or build asked for had none. The log of a build lies in build/NAME/meson-logs.
+Prints every skip with its reason, the end of the output of what failed, the names of that once
+more and, last, `N passed, N failed, N skipped`. Exit 1 if a test failed, if none ran (but for suite
+gpu alone, which most machines skip), or if a suite or build asked for had none. The log of a build lies in build/NAME/meson-logs.
 """
 import json
 import pathlib
 import sys
 
-OUTPUT_LINES = 80
+OUTPUT_LINES = 40
 
 
 def split(words):
@@ -21,6 +21,10 @@ def split(words):
 def names_of(test):
     suites = test["name"].split(" / ")[0].replace("slipring:", "").split("+")
     return [test["build"], *suites]
+
+
+def title(test):
+    return f"{test['build']}: {test['name']}  {test['result']}, exit {test['returncode']}"
 
 
 def main():
@@ -38,14 +42,16 @@ def main():
     for test in tests:
         kind = {"OK": passed, "EXPECTEDFAIL": passed, "SKIP": skipped}.get(test["result"], failed)
         kind.append(test)
-    for test in failed:
-        output = (test.get("stdout", "") + test.get("stderr", "")).splitlines()
-        print(f"\nFAILED  {test['build']}: {test['name']}  {test['result']}, exit {test['returncode']}")
-        print("\n".join("    " + line for line in output[-OUTPUT_LINES:]))
     for test in skipped:
         said = (test.get("stdout", "") + test.get("stderr", "")).strip().splitlines() or ["(silent)"]
         reason = next((line for line in said if "SKIP" in line), said[-1])
         print(f"SKIPPED  {test['build']}: {test['name']}  {reason}")
+    for test in failed:
+        output = (test.get("stdout", "") + test.get("stderr", "")).splitlines()
+        print(f"\nFAILED  {title(test)}")
+        print("\n".join("    " + line for line in output[-OUTPUT_LINES:]))
+    for test in failed:
+        print(f"FAILED  {title(test)}")
     empty = [name for name in asked if not any(name in names_of(test) for test in tests)]
     for name in empty:
         print(f"no test ran in '{name}'")

@@ -270,7 +270,7 @@ void check_producer(struct world *w)
     if (w->op->flags & OP_WAITS && w->page->stops % 16 == 0 && world_blocks(w)) {
         struct slipring_view view;
         const int rc =
-            slipring_consumer_acquire(w->one.consumer, 1, &view, slipring_now_ns() + NOTICE_NS);
+            slipring_consumer_acquire(w->one.consumer, 1, &view, slipring_now_ns() + JOIN_NS);
         if (rc != -EOWNERDEAD) {
             violate(w, I4, "who waits for a dead producer is told %d", rc);
         }

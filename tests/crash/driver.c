@@ -22,9 +22,11 @@
 #include "stepkill.h"
 
 #include <inttypes.h>
+#include <sched.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 
@@ -232,6 +234,15 @@ static int run_seeded(struct page *page)
     return missed ? 1 : 0;
 }
 
+/* Names of its own, where that is permitted: those that others make and remove meanwhile lengthen and
+ * shorten what a victim does to find its own, so that it strays from its recording. */
+static void hide_names_of_others(void)
+{
+    if (unshare(CLONE_NEWNS) == 0 && mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0) {
+        (void)mount("none", "/dev/shm", "tmpfs", MS_NOSUID | MS_NODEV, "mode=1777");
+    }
+}
+
 int main(int argc, char **argv)
 {
     const int rc = parse(argc, argv);
@@ -245,6 +256,7 @@ int main(int argc, char **argv)
         return 77;
     }
     (void)prctl(PR_SET_TIMERSLACK, 1); /* short naps are to be short */
+    hide_names_of_others();
     if (options.seeded) {
         return run_seeded(page);
     }

@@ -18,7 +18,7 @@
 #include <unistd.h>
 
 #define VIOLATIONS_MAX (options.seeded ? 3u : 10u) /* of one case, then it is given up */
-#define RUN_SECONDS 30u                            /* one run; a few milliseconds are usual */
+#define RUN_SECONDS 120u                           /* one run; a few milliseconds are usual */
 #define CONFIRM 97u       /* of steps that others stand for, one of so many is tried all the same */
 #define CONFIRM_STOPS 32u /* but not more than these of a case, unless all are asked for */
 #define SLOW_STOPS 48u    /* of an operation whose runs wait, unless all are asked for */
@@ -69,20 +69,19 @@ void violate(struct world *w, int which, const char *format, ...)
         return;
     }
     locate(w->step_pc, where, sizeof(where));
-    printf("  I%d %s %s %s %s, step %u (addr2line -fi %s): %s\n", which, w->variant->name,
-           w->fill->name, w->op->name, w->freeze ? "frozen" : "killed", w->step, where, text);
-    fflush(stdout);
+    /* not among the cases, so that it stands at the end of a log */
+    fprintf(stderr, "  I%d %s %s %s %s, step %u (addr2line -fi %s): %s\n", which, w->variant->name,
+            w->fill->name, w->op->name, w->freeze ? "frozen" : "killed", w->step, where, text);
 }
 
 _Noreturn void broken(const struct world *w, const char *format, ...)
 {
     va_list arguments;
     va_start(arguments, format);
-    printf("  %s %s %s, step %u: ", w->variant->name, w->fill->name, w->op->name, w->step);
-    vprintf(format, arguments);
-    printf("\n");
+    fprintf(stderr, "  %s %s %s, step %u: ", w->variant->name, w->fill->name, w->op->name, w->step);
+    vfprintf(stderr, format, arguments);
+    fprintf(stderr, "\n");
     va_end(arguments);
-    fflush(stdout);
     _exit(3);
 }
 
@@ -127,10 +126,33 @@ static void clear_away(struct world *w)
     }
 }
 
-/* Up to where the victim of a link starts: those before it have died. */
-static void stage(struct world *w, uint32_t link)
+/* To the step, in `walk` on foot from the first. */
+static int run_to(struct world *w, struct sk_trace *trace, uint32_t step, bool walk, pid_t *pid,
+                  int *status)
 {
-    int status = 0;
+    const uint32_t anchor = trace != NULL ? trace->anchor[step] : 0;
+    if (walk && trace != NULL) {
+        trace->anchor[step] = 0;
+    }
+    const int rc = sk_run_to(w->op->victim, w, trace, step, pid, status);
+    if (trace != NULL) {
+        trace->anchor[step] = anchor;
+    }
+    return rc;
+}
+
+/* What a victim does may depend on the clock, on chance or on what others have in /dev/shm: where it
+ * strays from its recording, all is made anew, and the last time on foot. */
+#define TRIES 3
+static bool strays(int rc)
+{
+    return rc == 1 || rc == -ESRCH;
+}
+
+/* Up to where the victim of a link starts: those before it have died. 1: one of them strayed, which the
+ * last time is let pass. */
+static int stage_once(struct world *w, uint32_t link, bool last_time, int *status)
+{
     pid_t pid = 0;
     w->op = links[0].op;
     world_reset(w);
@@ -138,34 +160,46 @@ static void stage(struct world *w, uint32_t link)
     for (uint32_t i = 0; i < link; i++) {
         w->op = links[i].op;
         w->op->setup(w);
-        const int rc = sk_run_to(w->op->victim, w, &links[i].trace, links[i].step, &pid, &status);
-        if (rc < 0) {
-            broken(w, "the one before cannot be stopped at %u: %d, status %#x", links[i].step, rc,
-                   (unsigned)status);
+        const int rc = run_to(w, &links[i].trace, links[i].step, last_time, &pid, status);
+        if (rc >= 0) {
+            sk_kill(pid);
+        }
+        if (rc < 0 || (rc != 0 && !last_time)) {
+            return rc;
         }
         w->page->strayed += rc != 0 ? 1 : 0;
-        sk_kill(pid);
     }
     w->op = links[link].op;
     w->op->setup(w);
+    return 0;
 }
 
-/* Start the victim and bring it to the step; what it does may depend on the clock, on chance or on
- * what others have in /dev/shm: then once more, and once more walking all the way. */
+static void stage(struct world *w, uint32_t link)
+{
+    int status = 0;
+    int rc = stage_once(w, link, false, &status);
+    for (int tries = 1; strays(rc) && tries < TRIES; tries++) {
+        clear_away(w);
+        rc = stage_once(w, link, tries + 1 == TRIES, &status);
+    }
+    if (rc != 0) {
+        broken(w, "one before cannot be stopped where it died: %d, status %#x", rc,
+               (unsigned)status);
+    }
+}
+
+/* Start the victim and bring it to the step. */
 static int reach(struct world *w, struct sk_trace *trace, uint32_t step, pid_t *pid, int *status)
 {
     stage(w, last);
-    int rc = sk_run_to(w->op->victim, w, trace, step, pid, status);
-    for (int tries = 0; (rc == 1 || rc == -ESRCH) && tries < 2; tries++) {
-        const uint32_t anchor = trace->anchor[step];
+    int rc = run_to(w, trace, step, false, pid, status);
+    for (int tries = 1; strays(rc) && tries < TRIES; tries++) {
         if (rc == 1) {
             sk_kill(*pid);
         }
         clear_away(w);
         stage(w, last);
-        trace->anchor[step] = tries == 0 ? anchor : 0;
-        rc = sk_run_to(w->op->victim, w, trace, step, pid, status);
-        trace->anchor[step] = anchor;
+        rc = run_to(w, trace, step, tries + 1 == TRIES, pid, status);
     }
     return rc;
 }
@@ -190,7 +224,7 @@ static void run(struct world *w, struct sk_trace *trace, uint32_t step)
     if (rc >= 0 && w->freeze && !(w->op->flags & OP_STOPPED)) {
         w->went_on = true;
         w->op->frozen(w);
-        judge_end(w, sk_resume(pid, INT64_C(5000000000)));
+        judge_end(w, sk_resume(pid, JOIN_NS));
     } else if (rc >= 0 && !(w->op->flags & OP_STOPPED)) {
         sk_kill(pid);
     }

@@ -322,7 +322,7 @@ static void sleep_for_message(struct world *w)
     }
     report->sleeper_ready = 1;
     uint64_t buffer[32];
-    const int64_t deadline = slipring_now_ns() + INT64_C(8000000000);
+    const int64_t deadline = slipring_now_ns() + 2 * JOIN_NS;
     const bool copy = !world_blocks(w);
     int rc = copy ? slipring_consumer_copy(consumer, buffer, sizeof(buffer), &view, deadline)
                   : slipring_consumer_acquire(consumer, 1, &view, deadline);
@@ -366,8 +366,7 @@ static _Noreturn void sleep_for_room(struct world *w)
         nap();
     }
     report->sleeper_ready = 2;
-    rc = rc ? rc
-            : slipring_producer_claim(producer, 1, &loan, slipring_now_ns() + INT64_C(8000000000));
+    rc = rc ? rc : slipring_producer_claim(producer, 1, &loan, slipring_now_ns() + 2 * JOIN_NS);
     if (rc == 0) {
         const struct slipring_slot header = message_header(w, loan.sequence, BY_VICTIM, 1, shapes);
         payload_fill(loan.data, w->variant->bytes, loan.sequence, BY_VICTIM);

@@ -6,7 +6,6 @@
 
 #include <dirent.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -370,29 +369,14 @@ uint32_t count_files(const char *name)
     return count;
 }
 
-/* How long this thread has waited for a processor so far, as far as the kernel tells. */
-static int64_t delayed_ns(void)
-{
-    char text[96] = "";
-    long long ran = 0, delayed = 0;
-    const int fd = open("/proc/thread-self/schedstat", O_RDONLY | O_CLOEXEC);
-    if (fd >= 0) {
-        const ssize_t got = read(fd, text, sizeof(text) - 1);
-        (void)close(fd);
-        if (got <= 0 || sscanf(text, "%lld %lld", &ran, &delayed) != 2) {
-            delayed = 0;
-        }
-    }
-    return delayed;
-}
-
 bool over(struct patience *patience, int64_t limit_ns)
 {
-    if (patience->tries++ == 0) {
-        patience->since = slipring_now_ns();
-        patience->delayed = delayed_ns();
+    const int64_t now = slipring_now_ns();
+    if (patience->tries++ != 0) {
+        const int64_t passed = now - patience->seen;
+        patience->spent += passed < LOOK_NS ? passed : LOOK_NS;
     }
-    patience->spent = slipring_now_ns() - patience->since - (delayed_ns() - patience->delayed);
+    patience->seen = now;
     return patience->tries > 200 && patience->spent > limit_ns;
 }
 

@@ -24,9 +24,10 @@
 #define LOG_MAX 1024u /* sequences that one run may use */
 #define SPAN 3u       /* slots of a message that spans */
 #define MEMBERS_MAX 8u
-#define GO_ON_NS INT64_C(200000000)   /* ten times 20 ms */
-#define NOTICE_NS INT64_C(1000000000) /* ten times 100 ms */
-#define JOIN_NS INT64_C(10000000000)  /* for who meets a process stopped in the middle of set-up */
+#define GO_ON_NS INT64_C(1000000000)  /* fifty times 20 ms, of a machine that others use too */
+#define NOTICE_NS INT64_C(5000000000) /* fifty times 100 ms */
+#define JOIN_NS INT64_C(30000000000)  /* for who meets a process stopped in the middle of set-up */
+#define LOOK_NS INT64_C(1000000)      /* between two looks: what is more, somebody else had */
 #define EVICT_NS UINT64_C(1000000)
 #define EXIT_STALE 42 /* of a victim that noticed its eviction */
 
@@ -77,9 +78,10 @@ struct survivor {
     uint64_t next;
 };
 
-/* Time that we may take, less what others had the processor while we wanted it. */
+/* Time that we may take, less what others had the processor, or the host the whole machine, while we
+ * wanted it: of what passes from one look to the next, LOOK_NS count at most. */
 struct patience {
-    int64_t since, delayed, spent;
+    int64_t seen, spent;
     uint32_t tries;
 };
 
