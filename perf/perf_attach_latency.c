@@ -81,14 +81,19 @@ static void attach_again(const struct site *site)
     slipring_ring_close(ring);
 }
 
-static int lock_byte(int control_fd, short type, off_t byte)
+static int open_again(int control_fd)
 {
     char path[64];
     snprintf(path, sizeof path, "/proc/self/fd/%d", control_fd);
     const int fd = open(path, O_RDWR | O_CLOEXEC);
-    struct flock lock = {.l_type = type, .l_whence = SEEK_SET, .l_start = byte, .l_len = 1};
-    CHECK(fd >= 0 && fcntl(fd, F_OFD_SETLK, &lock) == 0);
+    CHECK(fd >= 0);
     return fd;
+}
+
+static bool lock_byte(int fd, short type, off_t byte)
+{
+    struct flock lock = {.l_type = type, .l_whence = SEEK_SET, .l_start = byte, .l_len = 1};
+    return fcntl(fd, F_OFD_SETLK, &lock) == 0;
 }
 
 static void *map(void *at, uint64_t bytes, int protection, int flags, int fd, uint64_t offset)
@@ -123,14 +128,16 @@ static void attach_bare_once(const struct site *site, bool counted)
               site->data_bytes - site->area_bytes);
     uint8_t *control =
         map(NULL, site->control_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, control_fd, 0);
-    const int presence_fd = lock_byte(control_fd, F_RDLCK, 0);
+    const int presence_fd = open_again(control_fd);
+    CHECK(!lock_byte(presence_fd, F_WRLCK, 0) && lock_byte(presence_fd, F_RDLCK, 0));
     CHECK(lstat(site->control_path, &status) == 0);
+    CHECK(madvise(data, twice, MADV_POPULATE_READ) == 0);
+    CHECK(madvise(control, site->control_bytes, MADV_POPULATE_WRITE) == 0);
     void *wiped = map(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     CHECK(madvise(wiped, 4096, MADV_WIPEONFORK) == 0);
     *(volatile uint8_t *)wiped = 1;
-    const int cell_fd = lock_byte(control_fd, F_WRLCK, CELL_BYTE);
-    CHECK(madvise(data, twice, MADV_POPULATE_READ) == 0);
-    CHECK(madvise(control, site->control_bytes, MADV_POPULATE_WRITE) == 0);
+    const int cell_fd = open_again(control_fd);
+    CHECK(lock_byte(cell_fd, F_WRLCK, CELL_BYTE));
     if (counted) {
         put(site, start, before);
     }
@@ -177,6 +184,7 @@ static int play(struct seat *seat, void *context)
         if (site->bare) {
             make_file(site->data_path, site->data_bytes);
             make_file(site->control_path, site->control_bytes);
+            CHECK(lock_byte(open(site->control_path, O_RDWR | O_CLOEXEC), F_RDLCK, 0));
         }
         seat_meet(seat);
         seat_meet(seat);

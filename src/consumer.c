@@ -240,6 +240,7 @@ int slipring_consumer_attach(struct slipring_ring *ring,
     }
     struct slr_segment *segment = &ring->segment;
     struct slipring_consumer *consumer = NULL;
+    slr_segment_populate(segment, false); /* before the producer has to wait for this member */
     result = consumer_new(ring, config, &consumer, error);
     if (result != 0) {
         return result;
@@ -262,7 +263,6 @@ int slipring_consumer_attach(struct slipring_ring *ring,
     slr_waiter_init(&consumer->waiter, bell, consumer->cell, config->wait,
                     (config->flags & SLIPRING_INTERRUPTIBLE) != 0, SLR_SLEEP_STEP);
     consumer->waiter.cells = ring->read_only ? NULL : &segment->control->cells_high;
-    slr_segment_populate(segment, false);
     set_fast(consumer, start);
     slr_ring_hold(ring);
     *out = consumer;
