@@ -110,6 +110,19 @@ class Slow(Images):
         return super().__getitem__(i)
 
 
+class Waiting(Images):
+    """In workers, of which none gives a sample before there is such a file."""
+
+    def __init__(self, path, **options):
+        super().__init__(**options)
+        self.path = path
+
+    def __getitem__(self, i):
+        while get_worker_info() is not None and not os.path.exists(self.path):
+            time.sleep(0.01)
+        return super().__getitem__(i)
+
+
 class SlowFirst(Images):
     """Only the first sample is slow."""
 

@@ -81,6 +81,25 @@ def test_a_worker_is_replaced_and_its_batch_replayed(tmp_path):
         assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("restarts", [0, 1])
+def test_a_death_is_told_before_its_turn(restarts, tmp_path):
+    """The worker whose turn it is gives nothing before the other's death was told."""
+    told = tmp_path / "told"
+    loader = Ours(data.Waiting(told, count=40), 4, num_workers=2, restart_workers=restarts,
+                  timeout=60)
+    iterator = iter(loader)
+    pid = iterator._peers[1].process.pid
+    os.kill(pid, signal.SIGKILL)
+    if not restarts:
+        with pytest.raises(RuntimeError, match=rf"\(pid\(s\) {pid}\) exited unexpectedly"):
+            next(iterator)
+        return
+    with warnings.catch_warnings():
+        warnings.showwarning = lambda *rest, **named: told.touch()
+        data.same(list(iterator), list(tud.DataLoader(data.Images(40), 4)))
+    assert told.exists()
+
+
 def test_replacements_are_counted(tmp_path):
     for death in range(3):
         (tmp_path / str(death)).touch()

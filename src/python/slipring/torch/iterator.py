@@ -200,7 +200,7 @@ class Iterator(torch_loader._BaseDataLoaderIter):
         while True:
             try:
                 if self._in_order:
-                    message = peer.wait(deadline)
+                    message = peer.wait(deadline, self._look_at_others)
                 else:
                     message, peer = self._wait_any(deadline)
             except Died as died:
@@ -210,6 +210,15 @@ class Iterator(torch_loader._BaseDataLoaderIter):
             if message is None:
                 raise RuntimeError(f"DataLoader timed out after {self._timeout} seconds")
             return (*message, peer)
+
+    def _look_at_others(self, awaited):
+        """Of those whose turn it is not, who died and has nothing left to give is not left until it is."""
+        for peer in self._peers:
+            if peer is not awaited and peer.active and peer.outstanding:
+                try:
+                    peer.look()
+                except Died:
+                    self._restart(peer)
 
     def _wait_any(self, deadline):
         """(message, whose) of the first worker that has one."""

@@ -132,14 +132,17 @@ class Peer:
             raise Died from None
         return self.take(view)
 
-    def wait(self, deadline):
-        """As receive(), to a point in time, or for ever. Raises Died."""
+    def wait(self, deadline, idle=None):
+        """As receive(), to a point in time, or for ever; idle(self) is called now and then. Raises
+        Died."""
         while True:
             left = LOOK if deadline is None else min(LOOK, max(0, deadline - monotonic()))
             message = self.receive(left)
             if message is not None or deadline is not None and monotonic() >= deadline:
                 return message
             self.look()
+            if idle is not None:
+                idle(self)
 
     def look(self):
         """Raises Died if the worker is gone before it ever attached to its rings."""
