@@ -22,14 +22,10 @@ static bool cell_gates(uint64_t word)
     return slr_cell_state(word) == SLR_CELL_ACTIVE && slr_cell_kind(word) == SLR_KIND_ONE;
 }
 
-/* Does the group gate by its position: groups of many, and lasting ones (with a member, at the
- * further of the two). */
-static bool group_gates(const struct slr_segment *segment, uint32_t i, uint64_t *sequence)
+/* Of a group that lives. */
+static bool live_gates(const struct slr_segment *segment, uint32_t i, uint64_t *sequence)
 {
     const struct slr_group *group = &segment->groups[i];
-    if (!slr_group_gates(slr_load64_acquire(&group->word))) { /* JOIN */
-        return false;
-    }
     *sequence = slr_load64_acquire(&group->position); /* RELEASE */
     if (slr_group_many(segment, i)) {
         return true;
@@ -50,6 +46,15 @@ static bool group_gates(const struct slr_segment *segment, uint32_t i, uint64_t 
         }
     }
     return true;
+}
+
+/* Does the group gate by its position: groups of many, and lasting ones (with a member, at the
+ * further of the two). Inline, since most entries were never used: the table of groups of many lies
+ * before those of one. */
+static inline bool group_gates(const struct slr_segment *segment, uint32_t i, uint64_t *sequence)
+{
+    return slr_group_gates(slr_load64_acquire(&segment->groups[i].word)) && /* JOIN */
+           live_gates(segment, i, sequence);
 }
 
 /* The most slots that any gate is behind next; -1 with nobody to gate. */
