@@ -18,23 +18,23 @@ static int field_tensor(const struct slr_segment *segment, uint32_t index, const
     const struct slipring_field *field = &geometry->fields[index].field;
     const uint64_t bits = (uint64_t)field->dtype.bits * field->dtype.lanes;
     const uint32_t lead = slots > 1 ? 1 : 0;
-    struct slipring_tensor t = {.dtype = field->dtype, .ndim = field->ndim + lead};
+    tensor->dtype = field->dtype;
+    tensor->ndim = field->ndim + lead;
     /* The view's user promised not to write what came from a view. */
-    t.data = (void *)((uintptr_t)data + geometry->fields[index].offset);
+    tensor->data = (void *)((uintptr_t)data + geometry->fields[index].offset);
     uint64_t elements = 1;
     for (uint32_t d = field->ndim; d-- > 0;) {
         /* Read once: it may lie in the ring, where a scribbled gate lets the producer write. */
         const int64_t extent = extents != NULL ? slr_extent(&extents[d]) : field->shape[d];
-        t.shape[d + lead] = extent < 0 || extent > field->shape[d] ? 0 : extent;
-        t.strides[d + lead] = (int64_t)elements;
-        elements *= (uint64_t)t.shape[d + lead];
+        tensor->shape[d + lead] = extent < 0 || extent > field->shape[d] ? 0 : extent;
+        tensor->strides[d + lead] = (int64_t)elements;
+        elements *= (uint64_t)tensor->shape[d + lead];
     }
     if (lead != 0) {
-        t.shape[0] = (int64_t)slots;
-        t.strides[0] = (int64_t)(geometry->payload_stride * 8 / bits);
+        tensor->shape[0] = (int64_t)slots;
+        tensor->strides[0] = (int64_t)(geometry->payload_stride * 8 / bits);
     }
-    t.bytes = (elements * bits + 7) / 8 * slots;
-    *tensor = t;
+    tensor->bytes = (elements * bits + 7) / 8 * slots;
     return 0;
 }
 

@@ -59,7 +59,7 @@ struct slipring_field {
 struct slipring_tensor {
     void *data; /**< first element; read-only when it came from a view */
     struct slipring_dtype dtype;
-    uint32_t ndim;                          /**< of a block of n > 1 slots: 1 + the field's */
+    uint32_t ndim; /**< of a block of n > 1 slots: 1 + the field's; the arrays are set so far */
     int64_t shape[SLIPRING_DIMS_MAX + 1];   /**< elements, outermost first */
     int64_t strides[SLIPRING_DIMS_MAX + 1]; /**< elements, outermost first */
     uint64_t bytes; /**< of the elements alone, without the gaps of strides */
