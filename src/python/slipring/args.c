@@ -3,7 +3,6 @@
 #include "core.h"
 
 #include <math.h>
-#include <string.h>
 
 int args_parse(const char *function, PyObject *const *args, Py_ssize_t nargs, PyObject *names,
                const char *const *keywords, Py_ssize_t positional, PyObject **out)
@@ -80,23 +79,27 @@ int count_from(PyObject *object, uint64_t *count)
     return 0;
 }
 
-int slots_from(const struct module_state *state, const char *doing, PyObject *object,
-               uint64_t *slots)
+int slots_from(const struct module_state *state, const char *doing, long long least,
+               PyObject *object, uint64_t *slots)
 {
     if (object == NULL || object == Py_None) {
         return 0;
     }
-    PyObject *number = PyNumber_Index(object);
-    if (number == NULL) {
-        return -1;
-    }
+    long long value;
     int overflow;
-    const bool create = strcmp(doing, "create") == 0;
-    const long long value = PyLong_AsLongLongAndOverflow(number, &overflow);
-    Py_DECREF(number);
-    if (overflow != 0 || value < (create ? 2 : 1)) {
+    if (PyLong_CheckExact(object)) {
+        value = PyLong_AsLongLongAndOverflow(object, &overflow);
+    } else {
+        PyObject *number = PyNumber_Index(object);
+        if (number == NULL) {
+            return -1;
+        }
+        value = PyLong_AsLongLongAndOverflow(number, &overflow);
+        Py_DECREF(number);
+    }
+    if (overflow != 0 || value < least) {
         raise_invalid(state, "%s: %S slots; %s", doing, object,
-                      create         ? "a power of two from 2 to 2^32 is needed"
+                      least == 2     ? "a power of two from 2 to 2^32 is needed"
                       : overflow > 0 ? "at most the ring's"
                                      : "1 or more");
         return -1;
@@ -113,10 +116,10 @@ int wanted_from(const struct module_state *state, const char *doing, PyObject *c
     *slots = 1;
     *deadline_ns = SLIPRING_FOREVER;
     if (nargs <= 1 && names == NULL) { /* as in most loops: a quarter of the time to parse it */
-        return nargs == 0 ? 0 : slots_from(state, doing, args[0], slots);
+        return nargs == 0 ? 0 : slots_from(state, doing, 1, args[0], slots);
     }
     return args_parse(doing, args, nargs, names, keywords, 2, given) != 0 ||
-                   slots_from(state, doing, given[0], slots) != 0 ||
+                   slots_from(state, doing, 1, given[0], slots) != 0 ||
                    deadline_from(given[1], deadline_ns) != 0
                ? -1
                : 0;

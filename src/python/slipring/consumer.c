@@ -359,7 +359,11 @@ PyObject *consumer_acquire(struct consumer_object *self, uint64_t n, int64_t dea
     if (take(self, deadline_ns == DEADLINE_TRY ? 0 : deadline_ns, "acquire") != 0) {
         return NULL;
     }
-    struct attempt attempt = {.n = n, .copy = copy || self->copies};
+    struct attempt attempt; /* the view is the core's to fill */
+    attempt.n = n;
+    attempt.copy = copy || self->copies;
+    attempt.buffer = NULL;
+    attempt.room = 0;
     const int result = acquire(self, &attempt, deadline_ns);
     PyObject *view = NULL;
     if (result == 0) {
@@ -395,7 +399,7 @@ static PyObject *try_acquire_method(struct consumer_object *self, PyObject *cons
     PyObject *given[1];
     uint64_t n = 1;
     if (args_parse("try_acquire", args, nargs, names, keywords, 1, given) != 0 ||
-        slots_from(self->core->state, "try_acquire", given[0], &n) != 0) {
+        slots_from(self->core->state, "try_acquire", 1, given[0], &n) != 0) {
         return NULL;
     }
     PyObject *view = consumer_acquire(self, n, DEADLINE_TRY, false);

@@ -137,9 +137,9 @@ PyObject *numpy_array(struct core_field *field, const struct shown *shown, bool 
 #define DEADLINE_TRY INT64_MIN
 int deadline_from(PyObject *timeout, int64_t *deadline_ns);
 int count_from(PyObject *object, uint64_t *count);
-/* As count_from(), but of slots: 1 or more, of a ring 2 or more, else a text that names the call. */
-int slots_from(const struct module_state *state, const char *doing, PyObject *object,
-               uint64_t *slots);
+/* As count_from(), but of slots: least or more, which is 2 for a ring, else a text that names the call. */
+int slots_from(const struct module_state *state, const char *doing, long long least,
+               PyObject *object, uint64_t *slots);
 /* The arguments (n=1, timeout=None) of a call that claims or acquires. */
 int wanted_from(const struct module_state *state, const char *doing, PyObject *const *args,
                 Py_ssize_t nargs, PyObject *names, uint64_t *slots, int64_t *deadline_ns);

@@ -21,8 +21,10 @@ static bool hold_view(struct view_object *view)
 static struct field_object *field_new(struct core *core, int index)
 {
     PyTypeObject *type = core->state->field_type;
-    struct field_object *self = (struct field_object *)type->tp_alloc(type, 0);
+    struct field_object *self = PyObject_New(struct field_object, type);
     if (self != NULL) {
+        self->view = NULL;
+        self->writable = false;
         self->core = core_hold(core);
         self->field = index < 0 ? NULL : &core->fields[index];
     }

@@ -11,12 +11,16 @@
 PyObject *loan_new(struct producer_object *producer, const struct slipring_loan *loan)
 {
     PyTypeObject *type = producer->core->state->loan_type;
-    struct loan_object *self = (struct loan_object *)type->tp_alloc(type, 0);
+    struct loan_object *self = PyObject_New(struct loan_object, type);
     if (self != NULL) {
-        self->loan = *loan;
-        self->messages = 1;
         self->producer = producer;
         Py_INCREF(producer);
+        self->loan = *loan;
+        self->ended = false;
+        self->tag = 0;
+        self->messages = 1;
+        self->shapes = NULL;
+        self->arrays = NULL;
         producer->open = self;
     } else {
         ignore(slipring_producer_abort(producer->producer));

@@ -7,38 +7,16 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { FREE = 0, HELD = 1, WANTED = 2 };
 enum { FUTEX_WAIT_HERE = 0 | 128, FUTEX_WAKE_HERE = 1 | 128 }; /* of this process alone */
-
-static void note_holder(struct lock *lock)
-{
-    /* Relaxed: a thread compares it with itself only. */
-    __atomic_store_n(&lock->holder, PyThread_get_thread_ident(), __ATOMIC_RELAXED);
-}
-
-bool lock_try(struct lock *lock)
-{
-    uint32_t free = FREE;
-    /* Acquire, paired with lock_give(): what the last holder did. */
-    if (!__atomic_compare_exchange_n(&lock->word, &free, HELD, false, __ATOMIC_ACQUIRE,
-                                     __ATOMIC_RELAXED)) {
-        return false;
-    }
-    note_holder(lock);
-    return true;
-}
 
 bool lock_mine(const struct lock *lock)
 {
-    return __atomic_load_n(&lock->holder, __ATOMIC_RELAXED) == PyThread_get_thread_ident();
+    return __atomic_load_n(&lock->holder, __ATOMIC_RELAXED) == (unsigned long)pthread_self();
 }
 
-void lock_give(struct lock *lock)
+void lock_wake(struct lock *lock)
 {
-    __atomic_store_n(&lock->holder, 0, __ATOMIC_RELAXED); /* as above */
-    if (__atomic_exchange_n(&lock->word, FREE, __ATOMIC_RELEASE) == WANTED) {
-        (void)syscall(SYS_futex, &lock->word, FUTEX_WAKE_HERE, 1, NULL, NULL, 0);
-    }
+    (void)syscall(SYS_futex, &lock->word, FUTEX_WAKE_HERE, 1, NULL, NULL, 0);
 }
 
 /* Asleep until it may be free, or so long. 0, or -EINTR. */
@@ -47,7 +25,7 @@ static int lock_sleep(struct lock *lock, int64_t left_ns)
     const struct timespec left = {.tv_sec = left_ns / 1000000000, .tv_nsec = left_ns % 1000000000};
     int result;
     Py_BEGIN_ALLOW_THREADS
-    result = syscall(SYS_futex, &lock->word, FUTEX_WAIT_HERE, WANTED, &left, NULL, 0) != 0 &&
+    result = syscall(SYS_futex, &lock->word, FUTEX_WAIT_HERE, LOCK_WANTED, &left, NULL, 0) != 0 &&
                      errno == EINTR
                  ? -EINTR
                  : 0;
@@ -58,10 +36,10 @@ static int lock_sleep(struct lock *lock, int64_t left_ns)
 /* true: taken, for whoever sleeps too: that one is woken when it is given. */
 static bool lock_want(struct lock *lock)
 {
-    if (__atomic_exchange_n(&lock->word, WANTED, __ATOMIC_ACQUIRE) != FREE) {
+    if (__atomic_exchange_n(&lock->word, LOCK_WANTED, __ATOMIC_ACQUIRE) != LOCK_FREE) {
         return false;
     }
-    note_holder(lock);
+    lock_note(lock);
     return true;
 }
 

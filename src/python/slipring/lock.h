@@ -9,24 +9,54 @@
 
 #include "core.h"
 
+#include <pthread.h>
+
 /* No call of the C core sleeps longer, so that signals which another thread took are answered. */
 #define WAIT_STEP_NS INT64_C(250000000)
 
 /* Taken and given some millions of times a second: one swap each while nobody else wants it, where
  * the interpreter's own lock would ask the clock. All zero: free. */
 struct lock {
-    uint32_t word;        /* 0 free, 1 held, 2 held and somebody may sleep on it; atomic */
+    uint32_t word;        /* LOCK_*; WANTED: held and somebody may sleep on it; atomic */
     unsigned long holder; /* thread, 0: none; atomic */
 };
+
+enum { LOCK_FREE = 0, LOCK_HELD = 1, LOCK_WANTED = 2 };
 
 /* Take the lock before the deadline. 0, or -1 with the error set: TimeoutError, a signal's, or
  * RuntimeError: this thread has it, so a signal's handler called into the handle that waits. */
 int lock_take(struct lock *lock, int64_t deadline_ns, const char *doing);
 bool lock_mine(const struct lock *lock); /* this thread has it */
-bool lock_try(struct lock *lock);
-void lock_give(struct lock *lock);
 /* Without a deadline, for destructors; where it is held for moments only. */
 void lock_take_soon(struct lock *lock);
+void lock_wake(struct lock *lock); /* who sleeps on it */
+
+static inline void lock_note(struct lock *lock)
+{
+    /* Relaxed: a thread compares it with itself only. */
+    __atomic_store_n(&lock->holder, (unsigned long)pthread_self(), __ATOMIC_RELAXED);
+}
+
+static inline bool lock_try(struct lock *lock)
+{
+    uint32_t free = LOCK_FREE;
+    /* Acquire, paired with lock_give(): what the last holder did. */
+    if (!__atomic_compare_exchange_n(&lock->word, &free, LOCK_HELD, false, __ATOMIC_ACQUIRE,
+                                     __ATOMIC_RELAXED)) {
+        return false;
+    }
+    lock_note(lock);
+    return true;
+}
+
+static inline void lock_give(struct lock *lock)
+{
+    __atomic_store_n(&lock->holder, 0, __ATOMIC_RELAXED); /* as in lock_note() */
+    /* Release: what was done under it. */
+    if (__atomic_exchange_n(&lock->word, LOCK_FREE, __ATOMIC_RELEASE) == LOCK_WANTED) {
+        lock_wake(lock);
+    }
+}
 
 /* Forks between the first process and this one. */
 int forks_init(void);

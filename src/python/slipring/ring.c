@@ -113,7 +113,7 @@ static int parse_creation(const struct module_state *state, struct creation *c, 
             &members, limit_from, &config->groups_max, limit_from, &config->releases_max,
             limit_from, &config->hold_max, &c->lasting, &config->mode, &start, &config->numa_node,
             &config->near_pci) ||
-        slots_from(state, "create", c->slots, &config->slots) != 0 ||
+        slots_from(state, "create", 2, c->slots, &config->slots) != 0 ||
         count_from(start, &config->start_sequence) != 0) {
         return -1;
     }

@@ -54,13 +54,19 @@ static int give_back(struct view_object *self)
 PyObject *view_new(struct consumer_object *consumer, const struct slipring_view *view, void *copy)
 {
     PyTypeObject *type = consumer->core->state->view_type;
-    struct view_object *self = (struct view_object *)type->tp_alloc(type, 0);
+    struct view_object *self = PyObject_New(struct view_object, type);
     bool well = self != NULL;
     if (well) {
-        self->view = *view;
-        self->copy = copy;
         self->consumer = consumer;
         Py_INCREF(consumer);
+        self->view = *view;
+        self->exports = 0;
+        self->pinned = self->plain = self->streaming = false;
+        self->copy = copy;
+        self->shapes = NULL;
+        self->node = NULL;
+        self->stream = 0;
+        self->keep = NULL;
         __atomic_add_fetch(&consumer->views, 1, __ATOMIC_RELAXED); /* ended by ACQ_REL below it */
         well = keep_shapes(self) == 0;
         if (well && consumer->ordered && copy == NULL) {
