@@ -277,18 +277,20 @@ def test_send_converts_or_refuses():
     ring, producer, consumer = pair(schema={"x": ("float32", (2, 2)), "n": ("int64", ())}, slots=8)
     values = [np.arange(4, dtype="f4").reshape(2, 2), np.arange(4).reshape(2, 2),
               [[0, 1], [2, 3]], torch.arange(4.0).reshape(2, 2),
-              np.asfortranarray(np.arange(4, dtype="f4").reshape(2, 2))]
+              np.asfortranarray(np.arange(4, dtype="f4").reshape(2, 2)),
+              np.arange(4, dtype=">f4").reshape(2, 2), np.arange(4, dtype="u4").reshape(2, 2),
+              np.array([[0, 1, 9], [2, 3, 9]], "f4")[:, :2]]
     for value in values:
         producer.send({"x": value, "n": 3})
         view = consumer.acquire()
         assert view["x"].tolist() == [[0, 1], [2, 3]] and view["n"] == 3
     producer.send({"x": 5, "n": np.int64(4)})
     assert (consumer.acquire()["x"] == 5).all()
-    for bad in ({"x": np.zeros(3), "n": 1}, {"x": 1}, {"x": 1, "n": 1, "more": 1}, 5,
-                {"x": "text", "n": 1}):
+    for bad in ({"x": np.zeros(3), "n": 1}, {"x": np.zeros((4, 1), "f4"), "n": 1}, {"x": 1},
+                {"x": 1, "n": 1, "more": 1}, 5, {"x": "text", "n": 1}):
         with pytest.raises((ValueError, TypeError, KeyError)):
             producer.send(bad)
-    assert ring.info().cursor == 6
+    assert ring.info().cursor == len(values) + 1
     producer.send({"x": 1, "n": 1})
 
 

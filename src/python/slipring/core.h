@@ -133,6 +133,10 @@ void schema_show(const struct core_field *field, const struct slipring_tensor *t
 PyObject *numpy_array(struct core_field *field, const struct shown *shown, bool writable,
                       PyObject *owner);
 
+/* The elements of value if it is an array of the type, shape and order that is shown, else NULL; sets no
+ * error. They stay where they are as long as no other thread may run. */
+const void *numpy_same(struct core_field *field, const struct shown *shown, PyObject *value);
+
 /* args.c: timeouts (None: for ever, 0: do not wait, seconds) as a deadline. */
 #define DEADLINE_TRY INT64_MIN
 int deadline_from(PyObject *timeout, int64_t *deadline_ns);

@@ -6,8 +6,20 @@
  */
 #include "core.h"
 
+#include <string.h>
+
 enum { TABLE_ARRAY_TYPE = 2, TABLE_NEW_FROM_DESCR = 94, TABLE_SET_BASE_OBJECT = 282 };
 #define FLAG_WRITEABLE 0x400
+#define FLAG_C_CONTIGUOUS 0x1
+
+/* What every array begins with: as much part of that ABI. */
+struct array_head {
+    PyObject_HEAD void *data;
+    int ndim;
+    Py_ssize_t *shape, *strides;
+    PyObject *base, *dtype;
+    int flags;
+};
 
 typedef PyObject *new_from_descr(PyTypeObject *type, PyObject *dtype, int ndim,
                                  const Py_ssize_t *shape, const Py_ssize_t *strides, void *data,
@@ -40,6 +52,17 @@ static void **numpy_table(void)
     return known;
 }
 
+/* An array itself, none of a derived type; NumPy is asked for its table only if it may be one. */
+static bool is_array(PyObject *value)
+{
+    void **api = __atomic_load_n(&table, __ATOMIC_ACQUIRE); /* paired as above */
+    if (api == NULL && strcmp(Py_TYPE(value)->tp_name, "numpy.ndarray") == 0) {
+        api = numpy_table();
+        PyErr_Clear();
+    }
+    return api != NULL && (PyObject *)Py_TYPE(value) == api[TABLE_ARRAY_TYPE];
+}
+
 /* Borrowed. */
 static PyObject *numpy_dtype(struct core_field *field)
 {
@@ -61,6 +84,24 @@ static PyObject *numpy_dtype(struct core_field *field)
         return dtype;
     }
     return made;
+}
+
+const void *numpy_same(struct core_field *field, const struct shown *shown, PyObject *value)
+{
+    if (!is_array(value)) {
+        return NULL;
+    }
+    const struct array_head *array = (const struct array_head *)value;
+    const PyObject *dtype = numpy_dtype(field);
+    if (dtype == NULL) {
+        PyErr_Clear();
+    }
+    bool same = array->dtype == dtype && array->ndim == shown->ndim &&
+                (array->flags & FLAG_C_CONTIGUOUS) != 0;
+    for (int d = 0; same && d < shown->ndim; d++) {
+        same = array->shape[d] == shown->shape[d];
+    }
+    return same ? array->data : NULL;
 }
 
 PyObject *numpy_array(struct core_field *field, const struct shown *shown, bool writable,

@@ -154,6 +154,15 @@ int send_copy(struct core_field *field, const struct slipring_tensor *tensor, st
         return -1;
     }
     schema_show(field, tensor, &shown);
+#ifndef Py_GIL_DISABLED /* without that lock another thread might resize the array meanwhile */
+    if (tensor->bytes < RELEASE_BYTES && tight(&shown)) {
+        const void *elements = numpy_same(field, &shown, value);
+        if (elements != NULL) {
+            memcpy(shown.data, elements, tensor->bytes);
+            return 0;
+        }
+    }
+#endif
     const int copied = copy_buffer(&shown, tensor->bytes, value);
     if (copied != 0) {
         return copied > 0 ? 0 : -1;
@@ -345,8 +354,10 @@ PyObject *producer_send(struct producer_object *self, PyObject *const *args, Py_
     PyObject *given[3];
     uint64_t tag = 0;
     int64_t deadline = SLIPRING_FOREVER;
-    if (args_parse("send", args, nargs, names, keywords, 3, given) != 0 ||
-        count_from(given[1], &tag) != 0 || deadline_from(given[2], &deadline) != 0) {
+    if (nargs == 1 && names == NULL) { /* as in most loops */
+        given[0] = args[0];
+    } else if (args_parse("send", args, nargs, names, keywords, 3, given) != 0 ||
+               count_from(given[1], &tag) != 0 || deadline_from(given[2], &deadline) != 0) {
         return NULL;
     }
     if (given[0] == NULL) {
