@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define LOOKS 50 /* of some 20 ns */
+#define LOOKS 100 /* of some 20 ns: the other side's half of a round trip */
 
 /* ---- joining ---- */
 
@@ -321,7 +321,7 @@ static int acquire(struct consumer_object *self, struct attempt *attempt, int64_
     int result = attempt->copy ? grow(attempt, self->core->slot_bytes) : 0;
     while (result == 0) {
         result = try_once(self, attempt);
-        /* A moment more before the interpreter's lock is given up, which costs as much. */
+        /* A moment more before the interpreter's lock is given up and taken again. */
         for (int i = 0; i < LOOKS && result == -EAGAIN && deadline_ns != DEADLINE_TRY; i++) {
             result = try_once(self, attempt);
         }
