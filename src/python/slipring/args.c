@@ -34,6 +34,13 @@ int args_parse(const char *function, PyObject *const *args, Py_ssize_t nargs, Py
     return 0;
 }
 
+PyObject *return_self(PyObject *self, PyObject *unused)
+{
+    (void)unused;
+    Py_INCREF(self);
+    return self;
+}
+
 int deadline_from(PyObject *timeout, int64_t *deadline_ns)
 {
     if (timeout == NULL || timeout == Py_None) {

@@ -162,8 +162,9 @@ void consumer_view_gone(struct consumer_object *self)
     }
 }
 
-static void wake(struct consumer_object *self)
+static void wake(void *object)
 {
+    struct consumer_object *self = object;
     __atomic_store_n(&self->woken, 1, __ATOMIC_RELEASE); /* before the wake that has it looked at */
     pthread_mutex_lock(&self->guard);
     if (self->consumer != NULL) {
@@ -180,17 +181,8 @@ static PyObject *consumer_close(struct consumer_object *self, PyObject *unused)
         __atomic_store_n(&self->closed, 1, __ATOMIC_SEQ_CST);
         Py_RETURN_NONE;
     }
-    while (!lock_try(&self->lock)) { /* another thread waits: it is to stop */
-        if (!lock_mine(&self->lock)) {
-            wake(self);
-        }
-        if (lock_take(&self->lock, slipring_now_ns() + 1000000, "close") == 0) {
-            break;
-        }
-        if (!PyErr_ExceptionMatches(PyExc_TimeoutError)) {
-            return NULL;
-        }
-        PyErr_Clear();
+    if (lock_take_to_close(&self->lock, wake, self) != 0) {
+        return NULL;
     }
     /* Sequentially consistent, with the two in consumer_view_gone(): one of both leaves. */
     __atomic_store_n(&self->closed, 1, __ATOMIC_SEQ_CST);
@@ -210,13 +202,6 @@ static void consumer_dealloc(struct consumer_object *self)
     core_drop(self->core);
     type->tp_free(self);
     Py_DECREF(type);
-}
-
-static PyObject *consumer_enter(PyObject *self, PyObject *unused)
-{
-    (void)unused;
-    Py_INCREF(self);
-    return self;
 }
 
 static PyObject *consumer_exit(struct consumer_object *self, PyObject *const *args,
@@ -282,8 +267,7 @@ static int wait_once(struct consumer_object *self, struct attempt *attempt, int6
 static int wait_for(struct consumer_object *self, struct attempt *attempt, int64_t deadline_ns)
 {
     for (;;) {
-        int64_t until = slipring_now_ns() + WAIT_STEP_NS;
-        until = until < deadline_ns ? until : deadline_ns;
+        const int64_t until = wait_step(deadline_ns);
         int result;
         Py_BEGIN_ALLOW_THREADS
         result = wait_once(self, attempt, until);
@@ -294,12 +278,8 @@ static int wait_for(struct consumer_object *self, struct attempt *attempt, int64
             order_drain(self); /* what woke us */
             continue;
         }
-        if ((result != -ETIMEDOUT && result != -EINTR) ||
-            (result == -ETIMEDOUT && until == deadline_ns)) {
+        if (wait_ended(&result, until, deadline_ns)) {
             return result;
-        }
-        if (PyErr_CheckSignals() != 0) {
-            return 1;
         }
     }
 }
@@ -509,8 +489,6 @@ static PyObject *consumer_aiter(PyObject *self)
     return result;
 }
 
-#define FAST(function) (PyCFunction)(void (*)(void))(function), METH_FASTCALL | METH_KEYWORDS
-
 static PyMethodDef consumer_methods[] = {
     {"acquire", FAST(acquire_method),
      "acquire($self, n=1, timeout=None)\n--\n\nBorrow up to n next slots, waiting for the first. "
@@ -535,7 +513,7 @@ static PyMethodDef consumer_methods[] = {
     {"stats", (PyCFunction)stats_method, METH_NOARGS,
      "stats($self, /)\n--\n\nWhere it stands: next, lag, missed, missed_messages, damaged (slots, "
      "messages)."},
-    {"__enter__", consumer_enter, METH_NOARGS, NULL},
+    {"__enter__", return_self, METH_NOARGS, NULL},
     {"__exit__", (PyCFunction)(void (*)(void))consumer_exit, METH_FASTCALL, NULL},
     {NULL, NULL, 0, NULL},
 };

@@ -158,6 +158,11 @@ int slow_from(const struct module_state *state, PyObject *slow, uint32_t *policy
 int args_parse(const char *function, PyObject *const *args, Py_ssize_t nargs, PyObject *names,
                const char *const *keywords, Py_ssize_t positional, PyObject **out);
 
+/* A method that is called so. */
+#define FAST(function) (PyCFunction)(void (*)(void))(function), METH_FASTCALL | METH_KEYWORDS
+/* __enter__ of all that a with statement takes. */
+PyObject *return_self(PyObject *self, PyObject *unused);
+
 /* The types, made by module.c. */
 extern PyType_Spec ring_spec, producer_spec, loan_spec, consumer_spec, view_spec, field_spec,
     turns_spec;

@@ -183,7 +183,7 @@ static PyObject *field_dlpack_device(struct field_object *self, PyObject *unused
 }
 
 PyMethodDef field_methods[] = {
-    {"__dlpack__", (PyCFunction)(void (*)(void))field_dlpack, METH_FASTCALL | METH_KEYWORDS,
+    {"__dlpack__", FAST(field_dlpack),
      "__dlpack__($self, *, stream=None, max_version=None, dl_device=None, copy=None)\n--\n\nA "
      "DLPack "
      "capsule, without a copy unless copy is true. With max_version (1, 0) or later a versioned "

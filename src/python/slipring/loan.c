@@ -264,13 +264,6 @@ static PyObject *abort_method(struct loan_object *self, PyObject *unused)
     Py_RETURN_NONE;
 }
 
-static PyObject *loan_enter(PyObject *self, PyObject *unused)
-{
-    (void)unused;
-    Py_INCREF(self);
-    return self;
-}
-
 static PyObject *loan_exit(struct loan_object *self, PyObject *const *args, Py_ssize_t nargs)
 {
     if (!self->ended) {
@@ -519,14 +512,14 @@ static PyGetSetDef loan_getset[] = {
 };
 
 static PyMethodDef loan_methods[] = {
-    {"publish", (PyCFunction)(void (*)(void))publish_method, METH_FASTCALL | METH_KEYWORDS,
+    {"publish", FAST(publish_method),
      "publish($self, n=None, tags=None, *, bytes=None)\n--\n\nMake the first n slots visible "
      "(all), "
      "each a message; the rest is given back.\nbytes: instead, one message of so many bytes, over "
      "as many slots as it needs."},
     {"abort", (PyCFunction)abort_method, METH_NOARGS,
      "abort($self, /)\n--\n\nGive the slots back unused."},
-    {"__enter__", loan_enter, METH_NOARGS, NULL},
+    {"__enter__", return_self, METH_NOARGS, NULL},
     {"__exit__", (PyCFunction)(void (*)(void))loan_exit, METH_FASTCALL, NULL},
     {NULL, NULL, 0, NULL},
 };

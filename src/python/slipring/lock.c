@@ -86,6 +86,36 @@ int lock_take(struct lock *lock, int64_t deadline_ns, const char *doing)
     return 0;
 }
 
+int lock_take_to_close(struct lock *lock, void (*wake)(void *handle), void *handle)
+{
+    while (!lock_try(lock)) {
+        if (!lock_mine(lock)) {
+            wake(handle);
+        }
+        if (lock_take(lock, slipring_now_ns() + 1000000, "close") == 0) {
+            break;
+        }
+        if (!PyErr_ExceptionMatches(PyExc_TimeoutError)) {
+            return -1;
+        }
+        PyErr_Clear();
+    }
+    return 0;
+}
+
+bool wait_ended(int *result, int64_t until_ns, int64_t deadline_ns)
+{
+    if ((*result != -ETIMEDOUT && *result != -EINTR) ||
+        (*result == -ETIMEDOUT && until_ns == deadline_ns)) {
+        return true;
+    }
+    if (PyErr_CheckSignals() != 0) {
+        *result = 1;
+        return true;
+    }
+    return false;
+}
+
 /* ---- forks ---- */
 
 static uint32_t forks; /* atomic */

@@ -14,6 +14,17 @@
 /* No call of the C core sleeps longer, so that signals which another thread took are answered. */
 #define WAIT_STEP_NS INT64_C(250000000)
 
+/* The end of a wait's next step. */
+static inline int64_t wait_step(int64_t deadline_ns)
+{
+    const int64_t until = slipring_now_ns() + WAIT_STEP_NS;
+    return until < deadline_ns ? until : deadline_ns;
+}
+
+/* Is the core's answer to such a step the wait's? If not, only the step's end or a signal ended it,
+ * whose handler runs here: if that raises, the wait's answer is 1, with the error set. */
+bool wait_ended(int *result, int64_t until_ns, int64_t deadline_ns);
+
 /* Taken and given some millions of times a second: one swap each while nobody else wants it, where
  * the interpreter's own lock would ask the clock. All zero: free. */
 struct lock {
@@ -27,6 +38,9 @@ enum { LOCK_FREE = 0, LOCK_HELD = 1, LOCK_WANTED = 2 };
  * RuntimeError: this thread has it, so a signal's handler called into the handle that waits. */
 int lock_take(struct lock *lock, int64_t deadline_ns, const char *doing);
 bool lock_mine(const struct lock *lock); /* this thread has it */
+/* To close the handle: another thread that waits in it is to stop, by wake(handle). 0, or -1 with
+ * the error set. */
+int lock_take_to_close(struct lock *lock, void (*wake)(void *handle), void *handle);
 /* Without a deadline, for destructors; where it is held for moments only. */
 void lock_take_soon(struct lock *lock);
 void lock_wake(struct lock *lock); /* who sleeps on it */

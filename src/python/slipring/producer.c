@@ -61,8 +61,9 @@ int producer_take(struct producer_object *self, int64_t deadline_ns, const char 
 
 /* ---- leaving ---- */
 
-static void wake(struct producer_object *self)
+static void wake(void *object)
 {
+    struct producer_object *self = object;
     pthread_mutex_lock(&self->guard);
     if (self->producer != NULL) {
         slipring_producer_wake(self->producer);
@@ -75,17 +76,8 @@ static PyObject *leave(struct producer_object *self, void (*end)(struct slipring
     if (producer_forked(self)) {
         Py_RETURN_NONE;
     }
-    while (!lock_try(&self->lock)) { /* another thread waits for slots: it is to stop */
-        if (!lock_mine(&self->lock)) {
-            wake(self);
-        }
-        if (lock_take(&self->lock, slipring_now_ns() + 1000000, "close") == 0) {
-            break;
-        }
-        if (!PyErr_ExceptionMatches(PyExc_TimeoutError)) {
-            return NULL;
-        }
-        PyErr_Clear();
+    if (lock_take_to_close(&self->lock, wake, self) != 0) {
+        return NULL;
     }
     if (self->open != NULL) {
         loan_end(self->open);
@@ -126,13 +118,6 @@ static void producer_dealloc(struct producer_object *self)
     Py_DECREF(type);
 }
 
-static PyObject *producer_enter(PyObject *self, PyObject *unused)
-{
-    (void)unused;
-    Py_INCREF(self);
-    return self;
-}
-
 /* An exception does not end the stream: another producer may take over. */
 static PyObject *producer_exit(struct producer_object *self, PyObject *const *args,
                                Py_ssize_t nargs)
@@ -148,18 +133,13 @@ static int wait_for(struct producer_object *self, uint64_t n, int64_t deadline_n
                     struct slipring_loan *loan)
 {
     for (;;) {
-        int64_t until = slipring_now_ns() + WAIT_STEP_NS;
-        until = until < deadline_ns ? until : deadline_ns;
+        const int64_t until = wait_step(deadline_ns);
         int result;
         Py_BEGIN_ALLOW_THREADS
         result = slipring_producer_claim(self->producer, n, loan, until);
         Py_END_ALLOW_THREADS
-        if ((result != -ETIMEDOUT && result != -EINTR) ||
-            (result == -ETIMEDOUT && until == deadline_ns)) {
+        if (wait_ended(&result, until, deadline_ns)) {
             return result;
-        }
-        if (PyErr_CheckSignals() != 0) {
-            return 1;
         }
     }
 }
@@ -218,8 +198,6 @@ static PyObject *producer_get_closed(struct producer_object *self, void *closure
     return PyBool_FromLong(self->producer == NULL);
 }
 
-#define FAST(function) (PyCFunction)(void (*)(void))(function), METH_FASTCALL | METH_KEYWORDS
-
 static PyMethodDef producer_methods[] = {
     {"claim", FAST(claim_method),
      "claim($self, n=1, timeout=None)\n--\n\nBorrow the next n slots to write, waiting for them: a "
@@ -236,7 +214,7 @@ static PyMethodDef producer_methods[] = {
     {"wake", (PyCFunction)wake_method, METH_NOARGS,
      "wake($self, /)\n--\n\nEnd the wait of another thread in this producer, or the next one, with "
      "Canceled."},
-    {"__enter__", producer_enter, METH_NOARGS, NULL},
+    {"__enter__", return_self, METH_NOARGS, NULL},
     {"__exit__", (PyCFunction)(void (*)(void))producer_exit, METH_FASTCALL, NULL},
     {NULL, NULL, 0, NULL},
 };

@@ -370,13 +370,6 @@ static PyObject *ring_get_closed(struct ring_object *self, void *closure)
     return PyBool_FromLong(self->core == NULL);
 }
 
-static PyObject *ring_enter(PyObject *self, PyObject *unused)
-{
-    (void)unused;
-    Py_INCREF(self);
-    return self;
-}
-
 static PyObject *ring_exit(struct ring_object *self, PyObject *const *args, Py_ssize_t nargs)
 {
     (void)args;
@@ -411,7 +404,6 @@ static void ring_dealloc(struct ring_object *self)
     Py_DECREF(type);
 }
 
-#define FAST(function) (PyCFunction)(void (*)(void))(function), METH_FASTCALL | METH_KEYWORDS
 #define WORDS(function) (PyCFunction)(void (*)(void))(function), METH_VARARGS | METH_KEYWORDS
 
 static PyMethodDef ring_methods[] = {
@@ -506,7 +498,7 @@ static PyMethodDef ring_methods[] = {
      "unlink($self, /)\n--\n\nRemove the ring's name. Members go on; the memory goes with the "
      "last."},
     {"__reduce__", (PyCFunction)ring_reduce, METH_NOARGS, NULL},
-    {"__enter__", ring_enter, METH_NOARGS, NULL},
+    {"__enter__", return_self, METH_NOARGS, NULL},
     {"__exit__", (PyCFunction)(void (*)(void))ring_exit, METH_FASTCALL, NULL},
     {NULL, NULL, 0, NULL},
 };

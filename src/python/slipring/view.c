@@ -198,13 +198,6 @@ static PyObject *view_plain(struct view_object *self, PyObject *unused)
     Py_RETURN_NONE;
 }
 
-static PyObject *view_enter(PyObject *self, PyObject *unused)
-{
-    (void)unused;
-    Py_INCREF(self);
-    return self;
-}
-
 /* What still lives keeps the slot; else it is returned now. */
 static PyObject *view_exit(struct view_object *self, PyObject *const *args, Py_ssize_t nargs)
 {
@@ -441,11 +434,11 @@ static PyGetSetDef view_getset[] = {
 };
 
 static PyMethodDef view_methods[] = {
-    {"release", (PyCFunction)(void (*)(void))view_release, METH_FASTCALL | METH_KEYWORDS,
+    {"release", FAST(view_release),
      "release($self, stream=None)\n--\n\nReturn the slots now, or when all that is on a CUDA "
      "stream has run. BufferError while arrays, memoryviews or\ntensors of this view live; Evicted "
      "if what was read is void."},
-    {"to", (PyCFunction)(void (*)(void))view_to, METH_FASTCALL | METH_KEYWORDS,
+    {"to", FAST(view_to),
      "to($self, device, stream=None)\n--\n\nA torch tensor (or CuPy array, if device is CuPy's) on "
      "the GPU, copied on the stream (the current one); of several\nfields a dict. Pins the ring "
      "with defaults if it is not. The view goes back by the stream, when the copy has ended."},
@@ -455,10 +448,10 @@ static PyMethodDef view_methods[] = {
      "field($self, name, /)\n--\n\nA field without NumPy: buffer protocol, __dlpack__ and "
      "__array_interface__. KeyError if there is none."},
     {"_turn_over", view_turn_over_method, METH_NOARGS, NULL},
-    {"__dlpack__", (PyCFunction)(void (*)(void))view_dlpack, METH_FASTCALL | METH_KEYWORDS,
+    {"__dlpack__", FAST(view_dlpack),
      "The single field as a DLPack capsule; see Field.__dlpack__."},
     {"__dlpack_device__", (PyCFunction)view_dlpack_device, METH_NOARGS, "(kDLCPU, 0)"},
-    {"__enter__", view_enter, METH_NOARGS, NULL},
+    {"__enter__", return_self, METH_NOARGS, NULL},
     {"__exit__", (PyCFunction)(void (*)(void))view_exit, METH_FASTCALL, NULL},
     {NULL, NULL, 0, NULL},
 };
