@@ -2,6 +2,7 @@
 """Proves that batches lie in slots of shared memory, are the taker's to change, stay valid as long
 as one of their tensors lives, and that no number of kept batches stops the loader."""
 import gc
+import math
 import pickle
 import threading
 
@@ -10,7 +11,8 @@ import numpy as np
 import pytest
 import slipring.torch
 import torch
-from slipring.torch import peer, slots, worker
+from slipring._slipring import _tensor
+from slipring.torch import batch, peer, slots, worker
 
 Ours = slipring.torch.DataLoader
 LARGE = (3, 64, 64)  # of batches of 4: more than travels in a message
@@ -157,6 +159,50 @@ def test_a_batch_is_sent_as_structure_once():
 
 
 def test_header_and_message_fit():
-    assert slots.HEADER.size + slots.TIMES.size <= slots.PAYLOAD
+    assert slots.HEADER.size <= slots.PAYLOAD
     assert slots.PAYLOAD + slots.INLINE < slots.MESSAGE
     assert len(worker.TASK.pack(0, 0) + pickle.dumps([None] * 64)) < peer.TASK_MOST
+
+
+@pytest.mark.parametrize("dtype", [*batch.DLPACK, torch.bool])
+def test_a_tensor_is_what_its_layout_says(dtype):
+    memory = bytearray(4096)
+    flat = torch.frombuffer(memory, dtype=dtype, offset=256)
+    for shape, strides in (((), None), ((7,), None), ((2, 3, 4), None), ((2, 1, 4), (4, 4, 1)),
+                           ((2, 3, 4), (1, 8, 2)), ((1,) * 9 + (2,), None)):
+        items = math.prod(shape)
+        made = batch.maker((batch.TENSOR, dtype, shape, strides, 256, items))(memory)
+        wanted = flat[:items].view(shape) if strides is None else flat.as_strided(shape, strides)
+        assert (made.dtype, made.shape, made.stride()) == (dtype, shape, wanted.stride())
+        assert made.data_ptr() == wanted.data_ptr()
+
+
+@pytest.mark.parametrize("offset, bits, shape, strides", [
+    (61, 32, (1,), (1,)), (65, 8, (1,), (1,)), (0, 32, (17,), (1,)), (0, 32, (2, 2), (15, 1)),
+    (0, 8, (2**62, 2**62), (2**62, 1)), (0, 8, (2,), (-1,)), (0, 8, (0,), (1,)), (0, 8, (-1,), (1,)),
+    (0, 0, (1,), (1,)), (0, 256, (1,), (1,)), (0, 8, (1,) * 9, (1,) * 9), (0, 8, (1, 1), (1,)),
+    (0, 8, [1], (1,)), (-1, 8, (1,), (1,)), (0, 8, (2**70,), (1,)), (0, "8", (1,), (1,)),
+])
+def test_a_tensor_lies_in_its_buffer(offset, bits, shape, strides):
+    assert torch.from_dlpack(_tensor(bytearray(64), 60, 2, 32, (1,), (1,))).tolist() == [0]
+    with pytest.raises((ValueError, TypeError, OverflowError)):
+        _tensor(bytearray(64), offset, 2, bits, shape, strides)
+    with pytest.raises(BufferError):
+        _tensor(bytes(64), 0, 2, 32, (1,), (1,))
+
+
+def test_a_tensor_keeps_its_buffer():
+    memory = bytearray(64)
+    capsule = _tensor(memory, 0, 2, 32, (4,), (1,))
+    with pytest.raises(BufferError):
+        memory.clear()
+    tensor = torch.from_dlpack(capsule)
+    capsule = None
+    with pytest.raises(BufferError):
+        memory.clear()
+    tensor = None
+    memory.clear()
+    memory = bytearray(64)
+    capsule = _tensor(memory, 0, 2, 32, (4,), (1,))
+    capsule = None  # that nobody took
+    memory.clear()

@@ -2,6 +2,7 @@
 /* The module: its types, its errors, a few functions. */
 #include "gpu.h"
 #include "queue.h"
+#include "view.h"
 
 PyMODINIT_FUNC PyInit__slipring(void);
 
@@ -94,6 +95,7 @@ static PyMethodDef module_methods[] = {
      "unlink($module, name, /)\n--\n\nRemove a ring's name. Members that are attached go on. "
      "Raises "
      "NotFound, Denied, Damaged."},
+    {"_tensor", (PyCFunction)(void (*)(void))tensor_over, METH_FASTCALL, NULL},
     {"_gpu_devices", gpu_devices, METH_NOARGS, NULL},
     {"_gpu_driver", gpu_driver, METH_NOARGS, NULL},
     {"_gpu_pci", gpu_pci, METH_O, NULL},

@@ -198,6 +198,18 @@ static PyObject *view_plain(struct view_object *self, PyObject *unused)
     Py_RETURN_NONE;
 }
 
+/* For the loader, whose slots are their taker's to change: the bytes, of a ring that _writable() was
+ * called of. */
+static PyObject *view_writable(struct view_object *self, PyObject *unused)
+{
+    (void)unused;
+    struct field_object *bytes = (struct field_object *)view_field(self, -1);
+    if (bytes != NULL) {
+        bytes->writable = true;
+    }
+    return (PyObject *)bytes;
+}
+
 /* What still lives keeps the slot; else it is returned now. */
 static PyObject *view_exit(struct view_object *self, PyObject *const *args, Py_ssize_t nargs)
 {
@@ -443,6 +455,7 @@ static PyMethodDef view_methods[] = {
      "the GPU, copied on the stream (the current one); of several\nfields a dict. Pins the ring "
      "with defaults if it is not. The view goes back by the stream, when the copy has ended."},
     {"_plain", (PyCFunction)view_plain, METH_NOARGS, NULL},
+    {"_writable", (PyCFunction)view_writable, METH_NOARGS, NULL},
     {"_copy", (PyCFunction)view_copy_to, METH_VARARGS, NULL},
     {"field", (PyCFunction)view_field_method, METH_O,
      "field($self, name, /)\n--\n\nA field without NumPy: buffer protocol, __dlpack__ and "

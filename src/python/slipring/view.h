@@ -59,6 +59,10 @@ struct field_object {
 
 extern PyMethodDef field_methods[]; /* dlpack.c */
 
+/* _tensor(owner, offset, code, bits, shape, strides), for the loader: a DLPack capsule of a part of
+ * owner's writable buffer. */
+PyObject *tensor_over(PyObject *module, PyObject *const *args, Py_ssize_t nargs);
+
 /* A new Field of a view; index -1: its bytes. */
 PyObject *view_field(struct view_object *view, int index);
 /* A new writable Field of a loan's memory. */

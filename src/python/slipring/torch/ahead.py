@@ -19,18 +19,17 @@ class Carrier:
         self.handle = gpu.stream_handle(self.stream)
         self.last = None
 
-    def carry(self, owner):
+    def carry(self, slot, owner):
         """What a batch is built from (see batch.py): its bytes on the device, and the owner of those
-        here: a slot, or a bytearray."""
+        here: those of a slot, or a bytearray."""
         with self.kit.using(self.stream):
             if type(owner) is bytearray:
                 there = self.kit.empty((len(owner),), "uint8")
                 if owner:
                     there.copy_(torch.frombuffer(owner, dtype=torch.uint8))
             else:
-                view, memory = owner.lease
-                there = self.kit.empty((memory.stride,), "uint8")
-                view._copy(-1, self.kit.address(there), self.kit.index, self.handle, self.stream)
+                there = self.kit.empty((memoryview(owner).nbytes,), "uint8")
+                slot._copy(0, self.kit.address(there), self.kit.index, self.handle, self.stream)
         self.last = there
         return there, owner
 

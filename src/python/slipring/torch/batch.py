@@ -10,19 +10,39 @@ as long as types, shapes and places are, so that it is sent once:
 layout has for each leaf (kind, dtype, shape, strides or None, offset, items).
 """
 
-import ctypes
 import io
 import mmap
+import operator
 import os
 import pickle
 import threading
+from itertools import accumulate
 from multiprocessing.reduction import ForkingPickler
 
 import numpy
 import torch
+from torch._C import _from_dlpack as from_dlpack
+
+from slipring._slipring import _tensor
 
 ALIGN = 256  # of each tensor in a slot
 TENSOR, GRADIENT, ARRAY = 0, 1, 2  # kinds; GRADIENT: a tensor that requires one
+
+# Tensors of these are made by one call of torch's, others by three: code and bits, as DLPack has them.
+DLPACK = {
+    torch.int8: (0, 8),
+    torch.int16: (0, 16),
+    torch.int32: (0, 32),
+    torch.int64: (0, 64),
+    torch.uint8: (1, 8),
+    torch.float16: (2, 16),
+    torch.float32: (2, 32),
+    torch.float64: (2, 64),
+    torch.bfloat16: (4, 16),
+    torch.complex64: (5, 64),
+    torch.complex128: (5, 128),
+}
+DIMS = 8  # that such a tensor may have
 
 
 sizes = {}
@@ -43,20 +63,15 @@ def aligned(size):
 class Memory:
     """The payload of a tensor ring's slots, mapped into this process to be written.
 
-    The library maps a consumer's ring for reading only; a batch is its taker's to change. own: the
-    library's own mapping, made writable; else the memory is mapped once more.
     """
 
-    def __init__(self, ring, own=None):
+    def __init__(self, ring):
         info = ring.info()
-        self.slots = info.slots
         self.stride = info.payload_stride
-        self.mask = self.slots - 1
-        self.map = self.map_again(ring, info) if own is None else own
+        self.mask = info.slots - 1
+        self.map = self.map_again(ring, info)
         self.view = memoryview(self.map)
         self.address = torch.frombuffer(self.map, dtype=torch.uint8).data_ptr()
-        # An instance is one slot: what tensors are made of, and what keeps their lease.
-        self.slot_type = type("Slot", (ctypes.c_char * self.stride,), {})
 
     @staticmethod
     def map_again(ring, info):
@@ -74,16 +89,6 @@ class Memory:
             )
         finally:
             os.close(fd)
-
-    def write(self, sequence, data):
-        """Writes the beginning of a slot."""
-        start = (sequence & self.mask) * self.stride
-        self.map[start : start + len(data)] = data
-
-    def slot(self, sequence, lease):
-        slot = self.slot_type.from_buffer(self.map, (sequence & self.mask) * self.stride)
-        slot.lease = lease
-        return slot
 
 
 # ---- leaves ----
@@ -190,6 +195,12 @@ def leaf_bytes(item):
 # ---- put together ----
 
 
+def contiguous(shape):
+    """The strides of a tensor in C's order."""
+    strides = list(accumulate(reversed(shape[1:]), operator.mul, initial=1))
+    return tuple(reversed(strides)) if shape else ()
+
+
 def maker(entry):
     """A function of a buffer's owner that returns the leaf over it."""
     kind, dtype, shape, strides, offset, items = entry
@@ -200,6 +211,12 @@ def maker(entry):
     if items == 0:
         def make(owner):
             return torch.empty(shape, dtype=dtype)
+    elif dtype in DLPACK and len(shape) <= DIMS:
+        code, bits = DLPACK[dtype]
+        if strides is None:
+            strides = contiguous(shape)
+        def make(owner):
+            return from_dlpack(_tensor(owner, offset, code, bits, shape, strides))
     elif strides is not None:
         extent = 1 + sum((n - 1) * step for n, step in zip(shape, strides))
         def make(owner):

@@ -44,8 +44,8 @@ class Peer:
         self.received = 0  # batches and errors of this epoch
         self.state = position.state  # of its dataset, as of the last batch
         self.rings = {}
-        self.known = 0
-        self.build = None
+        self.known = self.oldest = 0  # numbers of rings: to come, in use
+        self.build = self.carrier = None
         task_ring = Ring.create(
             schema={"task": ("uint8", (TASK_SLOT,))},
             slots=TASK_SLOTS,
@@ -64,7 +64,6 @@ class Peer:
             releases_max=1,
         )
         self.tasks = task_ring.producer()
-        self.task_memory = Memory(task_ring)
         self.messages = message_ring.consumer(start="oldest", unordered=False)
         self.message_memory = Memory(message_ring)
         self.connection, theirs = it._context.Pipe(duplex=True)
@@ -106,19 +105,12 @@ class Peer:
                 file.seek(0)
                 sockets.send_fds(self.socket, [b"t"], [file.fileno()])
             message = TASK.pack(INDEX_FD, number)
-        slots = -(-len(message) // TASK_SLOT)
         while True:
             try:
-                loan = self.tasks.claim(slots, LOOK)
-                break
+                return self.tasks.send(message, 0, LOOK)
             except TimeoutError:
                 if not self.process.is_alive():
                     raise Died from None
-        if slots == 1:
-            self.task_memory.write(loan.sequence, message)
-        else:
-            loan.buffer[: len(message)] = message
-        loan.publish(bytes=len(message))
 
     # ---- from the worker ----
 
@@ -152,51 +144,51 @@ class Peer:
     def take(self, view):
         """Reads the message in a view, which it returns by letting go of it."""
         memory = self.message_memory
-        start = (view.sequence & memory.mask) * memory.stride
         buffer = memory.map
-        kind, flags, ring, oldest, tail, state, number, payload, place = wire.HEADER.unpack_from(
-            buffer, start
+        start = (view.sequence & memory.mask) * memory.stride
+        kind, flags, ring, oldest, tail, state, number, payload, place, times = (
+            wire.HEADER.unpack_from(buffer, start)
         )
         start += wire.PAYLOAD
         at = start + payload
         if kind != wire.BATCH:
             return kind, number, buffer[at : at + tail]
-        self.times = buffer[start - wire.TIMES.size : start]
+        self.times = times
+        slot = None
         if ring == wire.NO_RING:
             owner = bytearray(memory.view[start:at])
         else:
-            owner = self.slot(ring, oldest)
+            slot = self.slot(ring, oldest)
+            owner = slot._writable()
             if flags & wire.INDIRECT:
                 buffer, at = memoryview(owner).cast("B"), place
             if flags & wire.COPY:
-                owner.lease[0]._plain()  # it need not wait for a GPU
+                slot._plain()  # it need not wait for a GPU
                 owner = bytearray(owner)
-        carrier = self.iterator._carrier
         if not flags & wire.SAME:
-            of = maker if carrier is None else device_maker
+            self.carrier = self.iterator._carrier
+            of = maker if self.carrier is None else device_maker
             self.build = builder(pickle.loads(buffer[at : at + tail]), of)
         if state:
             self.state = bytes(buffer[at + tail : at + tail + state])
-        if carrier is not None:
-            owner = carrier.carry(owner)
+        if self.carrier is not None:
+            owner = self.carrier.carry(slot, owner)
         return kind, number, self.build(owner)
 
     def slot(self, number, oldest):
-        """The slot that the next batch of a data ring lies in."""
+        """A view of the slot that the next batch of a data ring lies in."""
         while number not in self.rings:
             ring = Ring.receive(self.socket)
             it = self.iterator
-            if it._device is None:
-                memory = Memory(ring)
-            else:
-                memory = pinned.memory(ring, it._device, it._carrier is not None)
-            self.rings[self.known] = (ring.consumer(group=wire.LOADER, unordered=True), memory)
+            if it._device is not None:
+                pinned.pin(ring, it._device, it._carrier is not None)
+            ring._writable()
+            self.rings[self.known] = ring.consumer(group=wire.LOADER, unordered=True)
             self.known += 1
-        for old in [n for n in self.rings if n < oldest]:
-            del self.rings[old]
-        consumer, memory = self.rings[number]
-        view = consumer.acquire(1, 0)
-        return memory.slot(view.sequence, (view, memory))
+        while self.oldest < oldest:
+            self.rings.pop(self.oldest, None)
+            self.oldest += 1
+        return self.rings[number].try_acquire()
 
     # ---- the end ----
 

@@ -8,8 +8,6 @@ import torch
 
 from slipring import Error, Forked, NoDevice, gpu
 
-from .batch import Memory
-
 
 def device_of(loader):
     """The index of the GPU that the loader's rings are to be page-locked for, or None."""
@@ -27,14 +25,12 @@ def device_of(loader):
     return index
 
 
-def memory(ring, device, staged):
-    """A data ring's memory, being page-locked from now on. Where that is refused it is as it was, and
-    (staged) its slots can be copied from all the same."""
+def pin(ring, device, staged):
+    """Has a data ring page-locked from now on. Where that is refused it is as it was, and (staged) its
+    slots can be copied from all the same."""
     try:
         ring.pin(device)
-        return Memory(ring, ring._writable())
     except Error as error:
         warnings.warn(f"batches are not page-locked: {error}", RuntimeWarning, stacklevel=2)
-    if staged:
-        ring.pin(device, lock=False)
-    return Memory(ring)
+        if staged:
+            ring.pin(device, lock=False)

@@ -31,9 +31,9 @@ INLINE = 16 << 10  # bytes of tensors that travel in a message
 MESSAGE = 48 << 10  # bytes of a message slot
 
 # kind, flags, data ring, oldest data ring in use, bytes of structure, of state, number of the
-# batch, bytes of tensors in the message, place of structure and state in the data slot
-HEADER = struct.Struct("<BBHHIIqIQ")
-TIMES = struct.Struct("<5q")  # right before the payload
+# batch, bytes of tensors in the message, place of structure and state in the data slot, times
+HEADER = struct.Struct("<BBHHIIqIQ40s")
+TIMES = struct.Struct("<5q")
 NO_RING = 0xFFFF
 PAGE = mmap.PAGESIZE
 PAYLOAD = 128  # where tensors begin in a message
@@ -294,9 +294,8 @@ class Slots:
             memory.map[at : at + len(tail) + len(state)] = tail + state
         HEADER.pack_into(
             self.memory.map, start, BATCH, flags, ring, oldest, len(tail), len(state), number,
-            payload, place,
+            payload, place, TIMES.pack(*self.times),
         )
-        TIMES.pack_into(self.memory.map, start + PAYLOAD - TIMES.size, *self.times)
         self.times = [0] * 5
         if self.data is not None:
             self.data.publish()
@@ -311,7 +310,7 @@ class Slots:
         start = self.at * self.memory.stride
         body = body[: MESSAGE - PAYLOAD]
         HEADER.pack_into(
-            self.memory.map, start, kind, 0, NO_RING, 0, len(body), 0, number, 0, 0
+            self.memory.map, start, kind, 0, NO_RING, 0, len(body), 0, number, 0, 0, b""
         )
         self.memory.map[start + PAYLOAD : start + PAYLOAD + len(body)] = body
         self.times = [0] * 5
