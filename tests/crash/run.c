@@ -21,8 +21,9 @@
 #define RUN_SECONDS 120u                           /* one run; a few milliseconds are usual */
 #define CONFIRM 97u       /* of steps that others stand for, one of so many is tried all the same */
 #define CONFIRM_STOPS 32u /* but not more than these of a case, unless all are asked for */
-#define SLOW_STOPS 48u    /* of an operation whose runs wait, unless all are asked for */
-#define FIRST_STOPS 6u    /* of a victim before the victim, the same */
+#define REPEATS 32u /* of a step of set-up that touches the ring, as in a loop over all its cells */
+#define SLOW_STOPS 48u /* of an operation whose runs wait, unless all are asked for */
+#define FIRST_STOPS 6u /* of a victim before the victim, the same */
 #define STEPS_MAX (1u << 22)
 
 struct options options;
@@ -283,7 +284,9 @@ static int unlike(const struct world *w)
 static bool wanted(const struct world *w, const struct op *op, const struct sk_trace *trace,
                    uint32_t i)
 {
-    if (i == 0 || i + 1 == trace->count || trace->kind[i] & unlike(w)) {
+    const bool again = op->flags & OP_SETS_UP && !options.full && trace->nth[i] > REPEATS &&
+                       !(trace->kind[i] & SK_CALL);
+    if (i == 0 || i + 1 == trace->count || (trace->kind[i] & unlike(w) && !again)) {
         return true;
     }
     if (options.full && w->freeze && !(op->flags & OP_SETS_UP)) {
