@@ -71,9 +71,8 @@ static bool canceled(struct slr_waiter *waiter)
 
 /* -EAGAIN: spun in vain, go to sleep. */
 static int spin(struct slr_waiter *waiter, int (*ready)(void *context, bool slow), void *context,
-                int64_t deadline_ns)
+                int64_t start, int64_t deadline_ns)
 {
-    const int64_t start = slr_os_now();
     const bool only = waiter->strategy == SLIPRING_WAIT_SPIN;
     int64_t probed = start;
     int64_t now = start;
@@ -137,9 +136,15 @@ int slr_wait(struct slr_waiter *waiter, int (*ready)(void *context, bool slow), 
     if (canceled(waiter)) {
         return -ECANCELED;
     }
+    const bool spins = waiter->strategy != SLIPRING_WAIT_SLEEP;
+    int64_t start = 0;
     int result = ready(context, false);
-    if (result == -EAGAIN && waiter->strategy != SLIPRING_WAIT_SLEEP) {
-        result = spin(waiter, ready, context, deadline_ns);
+    if (result == -EAGAIN && spins) {
+        start = slr_os_now();
+        result = spin(waiter, ready, context, start, deadline_ns);
+    }
+    if (result != -EAGAIN) {
+        return result;
     }
     while (result == -EAGAIN) {
         uint32_t seen = 0;
@@ -166,6 +171,12 @@ int slr_wait(struct slr_waiter *waiter, int (*ready)(void *context, bool slow), 
             return -EINTR;
         }
         result = ready(context, false); /* most often this is it, with no fence */
+    }
+    /* Spinning had been enough: as long the next time. Without this a pair that once fell asleep would
+     * sleep for ever, since what comes after waking the other is later than a short spin waits for. */
+    const int64_t took = spins ? slr_os_now() - start : SPIN_MOST;
+    if (took < SPIN_MOST && took > waiter->spin_ns) {
+        waiter->spin_ns = took;
     }
     return result;
 }
