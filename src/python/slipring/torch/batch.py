@@ -61,9 +61,7 @@ def aligned(size):
 
 
 class Memory:
-    """The payload of a tensor ring's slots, mapped into this process to be written.
-
-    """
+    """The payload of a tensor ring's slots, mapped into this process to be written."""
 
     def __init__(self, ring):
         info = ring.info()
