@@ -4,7 +4,8 @@
 
 Prints every skip with its reason, the end of the output of what failed, the names of that once
 more and, last, `N passed, N failed, N skipped`. Exit 1 if a test failed, if none ran (but for suite
-gpu alone, which most machines skip), or if a suite or build asked for had none. The log of a build lies in build/NAME/meson-logs.
+gpu alone, which most machines skip), or if a suite or build asked for had none. The log of a build lies
+in build/NAME/meson-logs.
 """
 import json
 import pathlib
