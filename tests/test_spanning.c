@@ -144,6 +144,30 @@ static void joining(const struct proc_ring *how)
     slipring_ring_close(ring);
 }
 
+/* A message of more slots than can be held is refused, and leaves none of them held. */
+static void half_held(const struct proc_ring *how)
+{
+    struct slipring_config config;
+    proc_config(how, &config);
+    config.hold_max = 1;
+    struct slipring_ring *ring = proc_create(&config);
+    struct slipring_producer *producer = proc_producer(ring);
+    struct slipring_consumer *consumer = proc_consumer(ring, how, SLIPRING_OLDEST);
+    struct slipring_view view;
+    static uint64_t buffer[1024];
+    CHECK(how->bytes * 2 <= sizeof(buffer));
+    CHECK_EQ(publish(producer, how, 2, 0), 0);
+    CHECK_EQ(publish(producer, how, 1, 0), 0);
+    CHECK_EQ(slipring_consumer_try_acquire(consumer, 1, &view), -ENOBUFS);
+    CHECK_EQ(slipring_consumer_try_copy(consumer, buffer, sizeof(buffer), &view), 0);
+    CHECK_EQ(view.slots, 2);
+    CHECK_EQ(slipring_consumer_try_acquire(consumer, 1, &view), 0);
+    check(how, &view, 1, 2);
+    slipring_consumer_detach(consumer);
+    slipring_producer_detach(producer);
+    slipring_ring_close(ring);
+}
+
 int main(void)
 {
     proc_begin(30);
@@ -155,5 +179,6 @@ int main(void)
         }
     }
     whole(&proc_rings[6], true);
+    half_held(&proc_rings[8]);
     return 0;
 }
