@@ -120,6 +120,7 @@ static void set_fast(struct slipring_consumer *consumer, uint64_t start)
     fast->next = start;
     fast->end = start;
     fast->taken = start;
+    fast->missed = start;
     fast->mask = geometry->slots - 1;
     fast->header_stride = geometry->header_stride;
     fast->payload_stride = geometry->payload_stride;

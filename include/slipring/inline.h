@@ -33,8 +33,8 @@ enum slipring_fast_mode {
 struct slipring_fast {
     uint64_t mode;
     void *handle;
-    uint64_t next;  /* producer: first sequence of the claim; consumer: next to acquire */
-    uint64_t end;   /* producer: may claim up to here; consumer: known to be published up to here */
+    uint64_t next; /* producer: first sequence of the claim; consumer: next to acquire */
+    uint64_t end; /* producer: may claim up to here; consumer: published up to here, if past next */
     uint64_t taken; /* producer: slots claimed, 0 none; consumer: first sequence not yet released */
     uint64_t mask;
     uint64_t header_stride, payload_stride;
@@ -46,7 +46,7 @@ struct slipring_fast {
     uint64_t slot_bytes;
     uint64_t messages; /* producer: published so far, by count */
     uint64_t passed;   /* producer: sequences passed over so far */
-    uint64_t streak;   /* consumer: messages there at the first look, one after another */
+    uint64_t missed;   /* consumer: the last message that was not there at the first look */
     uint64_t plain;    /* producer: from this sequence on all headers are default ones */
 };
 
@@ -131,7 +131,12 @@ SLIPRING_CHECK static inline int slipring_fast_try_claim(struct slipring_fast *f
     if (__builtin_expect(fast->mode == SLIPRING_FAST_SLOW || fast->taken != 0 || slots == 0 ||
                              fast->end - fast->next < slots,
                          0)) {
-        return slipring_fast_claim_slow(fast, slots, data);
+        void *first = NULL; /* not *data, which else were memory in the fast path too */
+        const int code = slipring_fast_claim_slow(fast, slots, &first);
+        if (code == 0) {
+            *data = first;
+        }
+        return code;
     }
     if (slots > 1) {
         slipring_fast_own_batch(fast, slots);
@@ -180,8 +185,9 @@ SLIPRING_CHECK static inline int slipring_fast_publish(struct slipring_fast *fas
      * is stored between payload and stamp: their lines then travel together. */
     const uint64_t mask = fast->mask, stride = fast->header_stride;
     uint8_t *const stamps = fast->stamps;
-    for (uint64_t s = fast->next; s != end; s++) {
-        __atomic_store_n((uint64_t *)(void *)(stamps + (s & mask) * stride), s,
+    const uint64_t first = fast->next;
+    for (uint64_t i = 0; i < slots; i++) {
+        __atomic_store_n((uint64_t *)(void *)(stamps + ((first + i) & mask) * stride), first + i,
                          __ATOMIC_RELEASE); /* PUBLISH */
     }
     if (fast->end - end > SLIPRING_FAST_WRITE_AHEAD) {
@@ -205,31 +211,33 @@ SLIPRING_CHECK static inline int slipring_fast_publish(struct slipring_fast *fas
 static inline uint64_t slipring_fast_take(struct slipring_fast *fast, uint64_t slots,
                                           const void **data)
 {
-    if (fast->next == fast->end) {
+    uint64_t end = fast->end;
+    if ((int64_t)(end - fast->next) <= 0) {
         const uint64_t *stamp =
             (const uint64_t *)(const void *)(fast->stamps +
                                              (fast->next & fast->mask) * fast->header_stride);
         /* Of a pair ring the payload's line; it comes together with the one that is polled. */
         __builtin_prefetch(fast->payload + (fast->next & fast->mask) * fast->payload_stride);
         if (__atomic_load_n(stamp, __ATOMIC_ACQUIRE) != fast->next) { /* PUBLISH */
-            fast->streak = 0;
+            fast->missed = fast->next;
             return 0;
         }
-        fast->end = fast->next + 1;
+        end = fast->next + 1;
         if (slots > 1) {
             const uint64_t cursor = __atomic_load_n(fast->cursor, __ATOMIC_ACQUIRE); /* CURSOR */
-            if ((int64_t)(cursor - fast->end) > 0) {
+            if ((int64_t)(cursor - end) > 0) {
                 /* No further than the ring reaches, whatever the cursor says. */
                 const uint64_t ahead = cursor - fast->next;
-                fast->end = fast->next + (ahead <= fast->mask ? ahead : fast->mask + 1);
+                end = fast->next + (ahead <= fast->mask ? ahead : fast->mask + 1);
             }
-        } else if (++fast->streak > SLIPRING_FAST_READ_AHEAD) {
+            fast->end = end;
+        } else if (fast->next - fast->missed > SLIPRING_FAST_READ_AHEAD) {
             __builtin_prefetch(fast->stamps +
                                ((fast->next + SLIPRING_FAST_READ_AHEAD) & fast->mask) *
                                    fast->header_stride);
         }
     }
-    uint64_t count = fast->end - fast->next;
+    uint64_t count = end - fast->next;
     if (count > slots) {
         count = slots;
     }
@@ -257,8 +265,15 @@ SLIPRING_CHECK static inline int64_t slipring_fast_try_acquire(struct slipring_f
     if (__builtin_expect(fast->mode != SLIPRING_FAST_SLOW && slots != 0, 1)) {
         count = slipring_fast_take(fast, slots, data);
     }
-    return __builtin_expect(count != 0, 1) ? (int64_t)count
-                                           : slipring_fast_acquire_slow(fast, slots, data);
+    if (__builtin_expect(count != 0, 1)) {
+        return (int64_t)count;
+    }
+    const void *first = NULL;
+    const int64_t result = slipring_fast_acquire_slow(fast, slots, &first);
+    if (result > 0) {
+        *data = first;
+    }
+    return result;
 }
 
 /**

@@ -197,7 +197,7 @@ static inline void model_inline(struct slipring_fast *fast, uint64_t start,
     fast->waiting = (uint32_t *)(void *)waiting;
     fast->released = (uint64_t *)(void *)released;
     fast->taken = start;
-    fast->streak = 0;
+    fast->missed = start;
 }
 
 static inline void model_producer(struct slipring_producer *producer, struct slipring_fast *fast,
