@@ -71,10 +71,10 @@ void slr_lose(struct slipring_consumer *consumer, uint64_t from, uint64_t to,
 void slr_slot_read(const struct slr_segment *segment, uint64_t sequence,
                    struct slipring_slot *slot);
 
-/* A view of slots slots, the first message's header in `slot`, the last one's counts in `last`;
- * takes over what is pending. */
-void slr_view_set(struct slipring_consumer *consumer, const struct slipring_slot *slot,
-                  uint64_t slots, const struct slr_counts *last, struct slipring_view *view);
+/* The rest of a view of slots slots whose slot is filled in: by the last message's counts; takes over
+ * what is pending. */
+void slr_view_set(struct slipring_consumer *consumer, uint64_t slots, const struct slr_counts *last,
+                  struct slipring_view *view);
 
 /* The same, for schemas without variable shapes in compact and pair rings, with nothing pending. */
 void slr_view_plain(struct slipring_consumer *consumer, uint64_t first, uint64_t slots,

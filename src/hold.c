@@ -141,35 +141,32 @@ uint64_t slr_hold_pass(struct slipring_producer *producer, uint64_t base, uint64
 {
     const struct slr_segment *segment = &producer->ring->segment;
     uint64_t held = base + slots;
-    if (segment->geometry.hold_max != 0) {
-        for (uint64_t i = 0; i < slots; i++) {
-            _Atomic uint64_t *word = &slr_header(segment, base + i)->payload_sequence;
-            const uint64_t now = slr_load64(word); /* the producer's own word */
-            if (slr_index(segment, now) == slr_index(segment, base + i)) {
-                slr_store64(word, now + 1); /* HOLD */
-            }
+    for (uint64_t i = 0; i < slots; i++) {
+        _Atomic uint64_t *word = &slr_header(segment, base + i)->payload_sequence;
+        const uint64_t now = slr_load64(word); /* the producer's own word */
+        if (slr_index(segment, now) == slr_index(segment, base + i)) {
+            slr_store64(word, now + 1); /* HOLD */
         }
-        if (producer->fences) {
-            slr_fence_full(); /* HOLD */
-        } else {
-            slr_fence_compiler(); /* HOLD, light */
-        }
-        if (slr_load32_acquire(&segment->control->holds_exist) != 0) { /* HOLD */
-            held = first_held(segment, base, slots);
-        }
+    }
+    if (producer->fences) {
+        slr_fence_full(); /* HOLD */
+    } else {
+        slr_fence_compiler(); /* HOLD, light */
+    }
+    if (slr_load32_acquire(&segment->control->holds_exist) != 0) { /* HOLD */
+        held = first_held(segment, base, slots);
+    }
+    if (held == base + slots) {
+        slr_invalidate(segment, base, slots); /* CLAIM */
+        return held;
     }
     for (uint64_t i = 0; i < slots; i++) {
         _Atomic uint64_t *word = &slr_header(segment, base + i)->payload_sequence;
-        if (held == base + slots) {
-            slr_store64(word, base + i - 1); /* CLAIM: by the fence below */
-        } else {
-            const uint64_t now = slr_load64(word); /* the producer's own word */
-            if (slr_index(segment, now) == slr_index(segment, base + i + 1)) {
-                slr_store64(word, now - 1); /* as it was */
-            }
+        const uint64_t now = slr_load64(word); /* the producer's own word */
+        if (slr_index(segment, now) == slr_index(segment, base + i + 1)) {
+            slr_store64(word, now - 1); /* as it was */
         }
     }
-    slr_fence_release(); /* CLAIM: invalid before the payload changes */
     return held;
 }
 

@@ -59,12 +59,11 @@ static void count_from(struct slipring_consumer *consumer, const struct slr_coun
     }
 }
 
-void slr_view_set(struct slipring_consumer *consumer, const struct slipring_slot *slot,
-                  uint64_t slots, const struct slr_counts *last, struct slipring_view *view)
+void slr_view_set(struct slipring_consumer *consumer, uint64_t slots, const struct slr_counts *last,
+                  struct slipring_view *view)
 {
     const struct slr_segment *segment = &consumer->ring->segment;
-    view->slot = *slot;
-    view->data = slr_payload(segment, slot->sequence);
+    view->data = slr_payload(segment, view->slot.sequence);
     view->stride = segment->geometry.payload_stride;
     view->slots = slots;
     view->missed = consumer->pending_missed;

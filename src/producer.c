@@ -313,7 +313,9 @@ static int claim_room(struct slipring_producer *producer, uint64_t slots)
             return result;
         }
     }
-    if (slr_is_tensor(segment)) {
+    if (slr_is_tensor(segment) && segment->geometry.hold_max == 0) {
+        slr_invalidate(segment, fast->next, slots); /* CLAIM */
+    } else if (slr_is_tensor(segment)) {
         const int result = clear_slots(producer, slots);
         if (result != 0) {
             return result;

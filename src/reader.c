@@ -53,7 +53,8 @@ static void set_view(struct slipring_consumer *consumer, const struct message *m
         consumer->losing = false;
         slr_lose(consumer, consumer->lost_from, consumer->fast->next, &message->counts);
     }
-    slr_view_set(consumer, &message->slot, message->span, &message->counts, view);
+    view->slot = message->slot;
+    slr_view_set(consumer, message->span, &message->counts, view);
     consumer->fast->next += message->span;
     if (consumer->cell != UINT32_MAX) { /* for display; gates nothing */
         slr_store64(&consumer->ring->segment.cells[consumer->cell].released, consumer->fast->next);

@@ -119,6 +119,16 @@ static inline bool slr_slot_intact(const struct slr_segment *segment, uint64_t s
     return slr_load64(slr_stamp(segment, sequence)) == sequence;
 }
 
+/* Producer, of a tensor ring: what lies in these slots is invalid before their payload changes. */
+static inline void slr_invalidate(const struct slr_segment *segment, uint64_t base, uint64_t slots)
+{
+    for (uint64_t s = base; s != base + slots; s++) {
+        slr_store64(&slr_header(segment, s)->payload_sequence,
+                    s - 1); /* CLAIM: by the fence below */
+    }
+    slr_fence_release(); /* CLAIM */
+}
+
 /* Slots of the message that begins here: 1, or more if it spans; 0 inside one. Bounded by the
  * ring whatever the header says. */
 static inline uint64_t slr_span(const struct slr_segment *segment, uint64_t sequence)
