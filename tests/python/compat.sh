@@ -51,7 +51,7 @@ ${CC:-cc} -std=c11 -O1 -g -fPIC -shared -fvisibility=hidden -D_GNU_SOURCE -Wall 
     -I"$root/include" "$root"/src/python/slipring/*.c -o "$work/slipring/_slipring$suffix" "$core" \
     $(pkg-config --libs hwloc liburcu-bp liburcu-cds libxxhash) -pthread
 cd "$here"
-PYTHONPATH=$work "$venv/bin/python" -B -W error smoke.py
+PYTHONPATH=$work "$venv/bin/python" -B -W error -W "ignore:This DataLoader will create" smoke.py
 
 # CPython's own tests of what a version has of its own.
 if [ "$version" = 3.13 ] && "$venv/bin/python" -c 'import test._test_multiprocessing' 2>/dev/null; then

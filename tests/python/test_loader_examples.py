@@ -14,7 +14,8 @@ EXAMPLES = ROOT / "examples" / "python"
 
 def run(*arguments):
     done = subprocess.run(
-        [sys.executable, "-W", "error::ResourceWarning", *arguments],
+        [sys.executable, "-W", "error::ResourceWarning",
+         "-W", "ignore:This DataLoader will create", *arguments],  # more workers than processors
         capture_output=True,
         text=True,
         timeout=200,

@@ -148,6 +148,7 @@ def test_random_kills(shape, method, tell):
         kept, peer = [], None
         with warnings.catch_warnings():
             warnings.simplefilter("always")
+            warnings.filterwarnings("ignore", "This DataLoader will create")  # processors
             warnings.showwarning = known
             for _ in range(2):
                 iterator = iter(loader)
