@@ -265,9 +265,10 @@ def stream(slots, bytes_, readers=1, amount=None):
             return 1
         return step
 
-    chunk = max(1, (1 << 26) // bytes_ // readers ** 2)
-    return lambda quick: through(quick, slots, bytes_, write, read, readers, chunk,
-                                 amount or bytes_ / 1e9, wait="spin")
+    # Spinning, more processes than processors keep each other from them.
+    wait = "spin" if 1 + readers <= len(os.sched_getaffinity(0)) else "adaptive"
+    return lambda quick: through(quick, slots, bytes_, write, read, readers,
+                                 max(1, (1 << 26) // bytes_), amount or bytes_ / 1e9, wait=wait)
 
 
 def inplace(slots, block):
@@ -359,12 +360,13 @@ def idle_cpu(quick):
     consumer = ring.consumer()
     producer = ring.producer()
     for _ in range(1 if quick else 3):
-        before, begun = resource.getrusage(resource.RUSAGE_SELF), time.monotonic()
+        # Of this thread: another is NumPy's, which spins for some 40 ms after it was begun.
+        before, begun = resource.getrusage(resource.RUSAGE_THREAD), time.monotonic()
         try:
             consumer.acquire(timeout=1 if quick else 2)
         except TimeoutError:
             pass
-        after = resource.getrusage(resource.RUSAGE_SELF)
+        after = resource.getrusage(resource.RUSAGE_THREAD)
         used = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
         yield "chunk", 100 * used / (time.monotonic() - begun)
     del producer
