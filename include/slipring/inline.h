@@ -88,7 +88,8 @@ static inline void slipring_fast_bell(struct slipring_fast *fast)
  * be claimed already, or was published long since. */
 #define SLIPRING_FAST_WRITE_AHEAD UINT64_C(4) /* slots */
 #define SLIPRING_FAST_READ_AHEAD UINT64_C(16) /* slots; a streak as long says that they are there */
-#define SLIPRING_FAST_BATCH_AHEAD UINT64_C(64) /* slots of a batch, at most */
+#define SLIPRING_FAST_BATCH_OWN UINT64_C(24) /* payloads of a batch to write; more get in the way */
+#define SLIPRING_FAST_BATCH_AHEAD UINT64_C(64) /* of a batch to read */
 
 static inline void slipring_fast_own(const uint8_t *line)
 {
@@ -99,15 +100,12 @@ static inline void slipring_fast_own(const uint8_t *line)
 #endif
 }
 
-/* The lines of a batch just claimed, or just acquired. */
+/* The payload of a batch just claimed, or just acquired; headers the reader of one leaves alone. */
 static inline void slipring_fast_own_batch(const struct slipring_fast *fast, uint64_t slots)
 {
-    const uint64_t some = slots < SLIPRING_FAST_BATCH_AHEAD ? slots : SLIPRING_FAST_BATCH_AHEAD;
+    const uint64_t some = slots < SLIPRING_FAST_BATCH_OWN ? slots : SLIPRING_FAST_BATCH_OWN;
     for (uint64_t s = fast->next; s != fast->next + some; s++) {
         slipring_fast_own(fast->payload + (s & fast->mask) * fast->payload_stride);
-        if (fast->mode == SLIPRING_FAST_HEADER) {
-            slipring_fast_own(fast->stamps + (s & fast->mask) * fast->header_stride);
-        }
     }
 }
 
