@@ -9,7 +9,9 @@
 #ifndef THREADS_H
 #define THREADS_H
 
+#include "handle.h"
 #include "proc.h"
+#include "slot.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -123,6 +125,31 @@ static inline void threads_look(struct threads_peer *peer)
     }
 }
 
+/* Of a view that came back void: what its slots and the holds say, each less what they should be. */
+static inline void threads_tell(const struct threads_peer *peer, int code,
+                                const struct slipring_consumer *consumer,
+                                const struct slipring_view *view)
+{
+    const struct slr_segment *segment = &consumer->ring->segment;
+    const uint64_t first = view->slot.sequence;
+    fprintf(stderr,
+            "%s in cell %u (word %llx, its own %llx): release of %llu is %d; cursor %+lld\n",
+            peer->name, consumer->cell,
+            (unsigned long long)slr_load64(&segment->cells[consumer->cell].word),
+            (unsigned long long)consumer->word, (unsigned long long)first, code,
+            (long long)(slr_load64(&segment->data->cursor) - first));
+    for (uint64_t s = first; !slr_is_compact(segment) && s != first + view->slots; s++) {
+        fprintf(stderr, "slot %llu: stamp %+lld payload %+lld span %x\n", (unsigned long long)s,
+                (long long)(slr_load64(slr_stamp(segment, s)) - s),
+                (long long)(slr_load64(&slr_header(segment, s)->payload_sequence) - s),
+                slr_load32(&slr_header(segment, s)->span));
+    }
+    for (uint32_t i = 0; i < segment->geometry.hold_max; i++) {
+        fprintf(stderr, "hold %llx, flag %u\n", (unsigned long long)slr_load64(&segment->holds[i]),
+                slr_load32(&segment->control->holds_exist));
+    }
+}
+
 static inline void threads_read(struct threads_peer *peer, struct slipring_consumer *consumer,
                                 uint64_t most)
 {
@@ -143,7 +170,11 @@ static inline void threads_read(struct threads_peer *peer, struct slipring_consu
             proc_pause_us(100);
             threads_check(peer, &view);
         }
-        CHECK_EQ(slipring_consumer_release(consumer, &view), 0);
+        const int released = slipring_consumer_release(consumer, &view);
+        if (released != 0) {
+            threads_tell(peer, released, consumer, &view);
+        }
+        CHECK_EQ(released, 0);
         peer->done++;
     }
 }
