@@ -148,11 +148,7 @@ uint64_t slr_hold_pass(struct slipring_producer *producer, uint64_t base, uint64
             slr_store64(word, now + 1); /* HOLD */
         }
     }
-    if (producer->fences) {
-        slr_fence_full(); /* HOLD */
-    } else {
-        slr_fence_compiler(); /* HOLD, light */
-    }
+    slr_fence_full();                                              /* HOLD */
     if (slr_load32_acquire(&segment->control->holds_exist) != 0) { /* HOLD */
         held = first_held(segment, base, slots);
     }

@@ -25,7 +25,7 @@
  *           cell word                                leases                            by one just evicted
  * REAP      reaper's CAS on {cell, generation} words the same                          one death is undone once
  * HOLD      hold word, holds_exist; heavy fence;     payload sequence marked;          a held payload is not
- *           payload sequence                         light fence; holds_exist          overwritten
+ *           payload sequence                         full fence; holds_exist           overwritten
  * CLAIM     payload sequence or stamp invalid;       payload reads; acquire fence;     an overwritten payload
  *           release fence; payload writes            the same word again               is noticed
  * COPY      as CLAIM, the reader copying by relaxed word loads (copy.h)
@@ -151,7 +151,7 @@ static inline void slr_fence_release(void)
     atomic_thread_fence(memory_order_release);
 }
 
-/* The light half of SLEEP and HOLD: orders the compiler; membarrier orders the processor. */
+/* The light half of SLEEP: orders the compiler; membarrier orders the processor. */
 static inline void slr_fence_compiler(void)
 {
     atomic_signal_fence(memory_order_seq_cst);
