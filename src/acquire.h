@@ -76,7 +76,7 @@ void slr_slot_read(const struct slr_segment *segment, uint64_t sequence,
 void slr_view_set(struct slipring_consumer *consumer, uint64_t slots, const struct slr_counts *last,
                   struct slipring_view *view);
 
-/* The same, for schemas without variable shapes in compact and pair rings, with nothing pending. */
+/* All of a view, for schemas without variable shapes in compact and pair rings, with nothing pending. */
 void slr_view_plain(struct slipring_consumer *consumer, uint64_t first, uint64_t slots,
                     struct slipring_view *view);
 

@@ -2,8 +2,7 @@
 /*
  * HOLD, CLAIM (stories 5, 6, 7): an overwrite tensor ring of four slots, full; a reader holds the
  * oldest message, reads it and drops it while the producer publishes one more. TWO: a second
- * reader holds the same slot, so that the flag is lowered and raised around both. FENCES: the
- * producer cannot rely on membarrier.
+ * reader holds the same slot, so that the flag is lowered and raised around both.
  * Forbidden: a held payload is overwritten; a release of a held slot that says it was.
  * Fails with: either half of the fence removed; no second look at the payload's sequence; a drop
  * by plain store.
@@ -14,9 +13,6 @@
 #define MODEL_MEMBERS 2
 #define MODEL_GEOMETRY SLIPRING_GEOMETRY_TENSOR
 #define MODEL_FULL SLIPRING_OVERWRITE
-#ifndef FENCES
-#define FENCES 0
-#endif
 #ifndef PUBLISHES
 #define PUBLISHES 1
 #endif
@@ -28,7 +24,6 @@ static void *producer(void *context)
     struct slipring_fast fast;
     (void)context;
     model_producer(&p, &fast, 1, 4);
-    p.fences = FENCES;
     fast.messages = 4;
     for (uint64_t i = 0; i < PUBLISHES; i++) {
         if (claim_room(&p, 1) == 0) {

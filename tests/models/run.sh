@@ -185,7 +185,6 @@ runs() {
         ;;
     model_hold)
         check "$1"
-        check "$1" -DFENCES=1
         ;;
     model_gone)
         check "$1"
