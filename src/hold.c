@@ -59,7 +59,7 @@ int slr_hold_take(struct slipring_consumer *consumer, uint64_t sequence, uint64_
     }
     if (result == 0) {
         slr_store32_release(&segment->control->holds_exist, 1); /* HOLD: after the words */
-        result = slr_fence_heavy() ? 0 : -ENOTSUP;              /* HOLD */
+        slr_fence_full();                                       /* HOLD */
         for (uint64_t i = 0; i < span && result == 0; i++) {
             const _Atomic uint64_t *word = &slr_header(segment, sequence + i)->payload_sequence;
             uint64_t now = slr_load64_acquire(word); /* HOLD; CLAIM */

@@ -2,14 +2,14 @@
 /*
  * Holds: how a reader of an overwrite tensor ring keeps a slot's payload in place.
  *
- * Half of Dekker's protocol each, with a full fence in both (HOLD in sequence.h): by the holder's heavy
- * one alone, which the producer answers with none, held slots were overwritten about once in a thousand
- * plays of threads_overwrite, while processes and threads began and ended beside them.
+ * Each side runs half of Dekker's protocol, with a full fence (HOLD in sequence.h). membarrier(2) by the
+ * holder alone is not enough: its form for other processes skips processors on which a thread has just
+ * ended, and then held slots were overwritten.
  *
  *     holder                                  producer, before it writes into slot i
  *     hold word := {me, i}                    payload_sequence := o + 1      ("looked at")
  *     holds_exist := 1                        full fence
- *     heavy fence                             holds_exist? then does any hold word name i?
+ *     full fence                              holds_exist? then does any hold word name i?
  *     payload_sequence == s: held                 yes: payload_sequence := o, pass the slot over
  *     else: drop the word, it is gone             no:  payload_sequence := next lap's s - 1, write
  *

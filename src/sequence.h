@@ -24,7 +24,7 @@
  * OWN       lease taken (CAS); full fence;           cell evicted (CAS); full fence;   a message is not taken
  *           cell word                                leases                            by one just evicted
  * REAP      reaper's CAS on {cell, generation} words the same                          one death is undone once
- * HOLD      hold word, holds_exist; heavy fence;     payload sequence marked;          a held payload is not
+ * HOLD      hold word, holds_exist; full fence;      payload sequence marked;          a held payload is not
  *           payload sequence                         full fence; holds_exist           overwritten
  * CLAIM     payload sequence or stamp invalid;       payload reads; acquire fence;     an overwritten payload
  *           release fence; payload writes            the same word again               is noticed

@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Proves: who goes to sleep, and who holds a slot that may be overwritten, makes all peers run a
- * fence first, so that these need none of their own: this program stands in front of syscall(), and
- * sees membarrier called before each sleep of a consumer and of a producer, and in each hold. And
- * who is woken passes the wake on where others may sleep, and only there.
+ * Proves: who goes to sleep makes all peers run a fence first, so that these need none of their own:
+ * this program stands in front of syscall(), and sees membarrier called before each sleep of a consumer
+ * and of a producer. And who is woken passes the wake on where others may sleep, and only there.
  */
 #define _GNU_SOURCE
 #include "proc.h"
@@ -82,24 +81,6 @@ static void waits(const struct proc_ring *how, uint32_t strategy)
     slipring_ring_close(ring);
 }
 
-static void holds(const struct proc_ring *how)
-{
-    struct slipring_ring *ring = proc_make(how, 0);
-    struct slipring_producer *producer = proc_producer(ring);
-    struct slipring_consumer *consumer = proc_consumer(ring, how, SLIPRING_OLDEST);
-    struct slipring_view view;
-    for (int i = 0; i < 3; i++) {
-        CHECK_EQ(proc_publish(producer, how, 1, 0), 0);
-        fences = 0;
-        CHECK_EQ(slipring_consumer_try_acquire(consumer, 1, &view), 0);
-        CHECK_EQ(fences, 1);
-        CHECK_EQ(slipring_consumer_release(consumer, &view), 0);
-    }
-    slipring_consumer_detach(consumer);
-    slipring_producer_detach(producer);
-    slipring_ring_close(ring);
-}
-
 static void wakes_on(bool others)
 {
     const struct proc_ring *how = &proc_rings[0];
@@ -131,8 +112,6 @@ int main(void)
         if (proc_rings[i].full == SLIPRING_BLOCK) {
             waits(&proc_rings[i], SLIPRING_WAIT_SLEEP);
             waits(&proc_rings[i], SLIPRING_WAIT_ADAPTIVE);
-        } else if (proc_holds(&proc_rings[i])) {
-            holds(&proc_rings[i]);
         }
     }
     wakes_on(false);

@@ -121,7 +121,6 @@ SLIPRING_API void slipring_consumer_detach(struct slipring_consumer *consumer);
  *                   told what was missed
  * @retval -EBADMSG  VERIFY: the checksum does not match; view IS set, to name it and release it
  * @retval -ENOBUFS  overwrite: the ring's hold_max slots are held
- * @retval -ENOTSUP  overwrite: this process may not call membarrier(2), which holding needs: copy
  * @retval -EINVAL   slots is 0; overwrite but not a tensor ring, or read-only: use copy
  * @retval -ECHILD   the handle is the parent's
  *

@@ -2,7 +2,7 @@
 /*
  * Proves: a process of this machine and one built for aarch64 share a named ring, whichever of them
  * made it: one produces and the other reads, in each geometry, in block and overwrite rings (there
- * by holds, with membarrier), waiting awake and asleep; and a group shares its messages out over
+ * by holds), waiting awake and asleep; and a group shares its messages out over
  * both, each once. One whose pages are of another size is refused.
  */
 #define _GNU_SOURCE

@@ -4,7 +4,7 @@
  * oldest message, reads it and drops it while the producer publishes one more. TWO: a second
  * reader holds the same slot, so that the flag is lowered and raised around both.
  * Forbidden: a held payload is overwritten; a release of a held slot that says it was.
- * Fails with: either half of the fence removed; no second look at the payload's sequence; a drop
+ * Fails with: either side's fence removed; no second look at the payload's sequence; a drop
  * by plain store.
  * Faults: E9.
  */
