@@ -24,7 +24,7 @@ static void show_released(struct slipring_consumer *consumer, uint64_t released)
 {
     slr_store64_release(&consumer->ring->segment.cells[consumer->cell].released,
                         released); /* RELEASE */
-    slr_bell_check(consumer->producer, consumer->fences);
+    slr_bell_check(consumer->producer);
 }
 
 static uint64_t release_word(const struct slipring_consumer *consumer, uint64_t sequence)
@@ -55,7 +55,7 @@ void slr_release_advance(struct slipring_consumer *consumer)
         moved = true;
     }
     if (moved) {
-        slr_bell_check(consumer->producer, consumer->fences);
+        slr_bell_check(consumer->producer);
     }
 }
 
@@ -434,7 +434,7 @@ static int release_many(struct slipring_consumer *consumer, const struct sliprin
         result = one != 0 ? one : result;
     }
     if (slr_group_advance(segment, consumer->group)) {
-        slr_bell_check(consumer->producer, consumer->fences);
+        slr_bell_check(consumer->producer);
     }
     return whole ? result : -ESTALE;
 }

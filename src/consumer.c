@@ -129,7 +129,7 @@ static void set_fast(struct slipring_consumer *consumer, uint64_t start)
     fast->cursor = (uint64_t *)(void *)&segment->data->cursor;
     fast->slot_bytes = geometry->slot_bytes;
     const bool plain = consumer->kind == SLR_KIND_ONE && consumer->releases == NULL &&
-                       consumer->slow == SLIPRING_GATE && !consumer->fences &&
+                       consumer->slow == SLIPRING_GATE &&
                        (consumer->flags & (SLIPRING_NEWEST | SLIPRING_VERIFY)) == 0 &&
                        !slr_is_tensor(segment);
     fast->mode = plain ? SLIPRING_FAST_COMPACT : SLIPRING_FAST_SLOW;
@@ -201,7 +201,6 @@ static int join(struct slipring_consumer *consumer, const struct slipring_consum
         return slr_fail(error, result, "open", "cannot open the control object again: %s",
                         slipring_strerror(result));
     }
-    consumer->fences = !slr_os_membarrier_register();
     result = slr_cell_take(consumer, error);
     if (result != 0) {
         return result;
@@ -295,7 +294,7 @@ void slipring_consumer_detach(struct slipring_consumer *consumer)
             slr_cas32(&consumer->devices, SLR_DEVICES_PENDING, SLR_DEVICES_DETACHED); /* OWN */
         if (consumer->cell != UINT32_MAX) {
             slr_cell_leave(consumer);
-            slr_bell_check(consumer->producer, true);
+            slr_bell_check(consumer->producer);
         }
     }
     if (!pending) {

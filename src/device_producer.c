@@ -120,8 +120,8 @@ int slipring_producer_device_settle(struct slipring_producer *producer)
         to++;
     }
     if (to != cursor) {
-        slr_raise64(&segment->data->cursor, to);               /* CURSOR */
-        slr_bell_check(producer->consumers, producer->fences); /* SLEEP */
+        slr_raise64(&segment->data->cursor, to); /* CURSOR */
+        slr_bell_check(producer->consumers);     /* SLEEP */
     }
     return to == end;
 }

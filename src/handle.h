@@ -29,7 +29,6 @@ struct slipring_producer {
     struct slr_lock lock; /* SLR_LOCK_PRODUCER */
     struct slr_waiter waiter;
     struct slr_bell consumers; /* rung when they sleep */
-    bool fences;               /* this process could not register for membarrier */
     uint64_t epoch;
     uint64_t reported;  /* limit announced in data */
     uint64_t wanted;    /* slots of the claim that waits */
@@ -47,7 +46,6 @@ struct slipring_consumer {
     struct slr_lock lock; /* SLR_LOCK_CELL + cell */
     struct slr_waiter waiter;
     struct slr_bell producer; /* rung when it sleeps */
-    bool fences;              /* this process could not register for membarrier */
     uint32_t cell;            /* UINT32_MAX without */
     uint32_t group;           /* SLR_NO_GROUP without */
     uint32_t kind;            /* SLR_KIND_* */

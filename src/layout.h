@@ -42,7 +42,7 @@
 
 #define SLR_MAGIC_DATA UINT64_C(0x474e495250494c53)    /* "SLIPRING" */
 #define SLR_MAGIC_CONTROL UINT64_C(0x4c52544350494c53) /* "SLIPCTRL" */
-#define SLR_LAYOUT_VERSION 1u
+#define SLR_LAYOUT_VERSION 2u
 #define SLR_ENDIAN UINT32_C(0x01020304)
 
 #define SLR_LINE 64u /* cache line; a stamp and what it publishes share one in compact rings */
@@ -194,12 +194,11 @@ struct slr_cell {
                                       * when its owner was seen to be gone, 0 not yet */
     _Atomic uint64_t missed;
     _Atomic uint32_t pid;      /* for display */
-    _Atomic uint32_t flags;    /* slipring_member_flag, for display; SLR_FLAG_FENCES */
+    _Atomic uint32_t flags;    /* slipring_member_flag, for display */
     _Atomic uint32_t releases; /* 1 + its release table, 0 without */
     _Atomic uint32_t reserved;
     _Atomic uint32_t devices; /* 1: a device may store into its release table, which is looked at */
 };
-#define SLR_FLAG_FENCES UINT32_C(0x80000000) /* cannot rely on membarrier */
 
 /* Group word: generation in bits 32..63, version in 8..31 (every change of state counts it up, so
  * that a late compare-and-swap fails), state in 0..7. */

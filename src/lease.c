@@ -142,13 +142,11 @@ void slr_lease_return_all(const struct slr_segment *segment, uint32_t group, uin
     }
     if (slr_group_advance(segment, group)) {
         slr_bell_check((struct slr_bell){&segment->control->producer_waiting,
-                                         &segment->control->producer_wake},
-                       true);
+                                         &segment->control->producer_wake});
     }
     /* Members that sleep take what came back. */
     slr_bell_check(
-        (struct slr_bell){&segment->control->consumers_waiting, &segment->control->consumers_wake},
-        true);
+        (struct slr_bell){&segment->control->consumers_waiting, &segment->control->consumers_wake});
 }
 
 void slr_group_recover(struct slipring_ring *ring, uint32_t group)
@@ -183,8 +181,7 @@ void slr_group_recover(struct slipring_ring *ring, uint32_t group)
     }
     if (slr_group_advance(segment, group)) {
         slr_bell_check((struct slr_bell){&segment->control->producer_waiting,
-                                         &segment->control->producer_wake},
-                       true);
+                                         &segment->control->producer_wake});
     }
 }
 

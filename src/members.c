@@ -29,7 +29,7 @@ static int try_cell(struct slipring_consumer *consumer, uint32_t cell)
     slr_store32(&c->releases, 0);
     slr_store32(&c->devices, 0);
     slr_store32(&c->pid, (uint32_t)slr_os_pid());
-    slr_store32(&c->flags, consumer->flags | (consumer->fences ? SLR_FLAG_FENCES : 0));
+    slr_store32(&c->flags, consumer->flags);
     slr_store64(&c->missed, 0);
     slr_store64(&c->evict_after_ns, 0);
     slr_store64(&c->joined_ns, (uint64_t)slr_os_now());

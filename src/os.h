@@ -27,12 +27,6 @@ int slr_os_futex_wake(_Atomic uint32_t *word, int count, uint32_t mask);
 /* Sleep until deadline_ns without a word to be woken by. 0 or -EINTR. */
 int slr_os_sleep(int64_t deadline_ns);
 
-/* Register this process for the other one's slr_os_membarrier(); false where that is impossible.
- * Idempotent, cheap after the first success (registration survives fork; exec starts afresh). */
-bool slr_os_membarrier_register(void);
-/* Full fence on every processor that runs a registered process, and here. false: not possible. */
-bool slr_os_membarrier(void);
-
 /* Open-file-description locks on bytes of a file. */
 int slr_os_lock(int fd, uint64_t byte, bool shared); /* 0, -EAGAIN held by another description */
 void slr_os_unlock(int fd, uint64_t byte);

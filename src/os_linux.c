@@ -9,7 +9,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/futex.h>
-#include <linux/membarrier.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>
@@ -88,38 +87,6 @@ int slr_os_sleep(int64_t deadline_ns)
     SLR_NOT_CANCELLED;
     const struct timespec ts = to_timespec(deadline_ns);
     return -clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &ts, NULL);
-}
-
-static pthread_once_t membarrier_once = PTHREAD_ONCE_INIT;
-static bool membarrier_offered;
-static bool membarrier_registered;
-
-static void membarrier_setup(void)
-{
-    const int wanted = MEMBARRIER_CMD_GLOBAL_EXPEDITED | MEMBARRIER_CMD_REGISTER_GLOBAL_EXPEDITED;
-    const long offered = syscall(SYS_membarrier, MEMBARRIER_CMD_QUERY, 0, 0);
-    membarrier_offered = offered >= 0 && (offered & wanted) == wanted;
-    membarrier_registered =
-        membarrier_offered &&
-        syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_GLOBAL_EXPEDITED, 0, 0) == 0;
-}
-
-bool slr_os_membarrier_register(void)
-{
-    const int saved = errno;
-    pthread_once(&membarrier_once, membarrier_setup);
-    errno = saved;
-    return membarrier_registered;
-}
-
-bool slr_os_membarrier(void)
-{
-    const int saved = errno;
-    pthread_once(&membarrier_once, membarrier_setup);
-    const bool done =
-        membarrier_offered && syscall(SYS_membarrier, MEMBARRIER_CMD_GLOBAL_EXPEDITED, 0, 0) == 0;
-    errno = saved;
-    return done;
 }
 
 /* F_OFD_ commands want l_pid 0 and report errors by errno. */

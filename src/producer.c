@@ -104,7 +104,7 @@ static void set_fast(struct slipring_producer *producer)
     fast->waiting = (uint32_t *)(void *)&segment->control->consumers_waiting;
     fast->slot_bytes = geometry->slot_bytes;
     const bool plain =
-        !slr_overwrites(segment) && !producer->fences &&
+        !slr_overwrites(segment) &&
         (geometry->flags & (SLIPRING_TIMESTAMP | SLIPRING_CHECKSUM | SLIPRING_VARIABLE_SHAPE)) == 0;
     fast->mode = SLIPRING_FAST_SLOW;
     if (plain && slr_is_compact(segment)) {
@@ -203,7 +203,6 @@ int slipring_producer_attach(struct slipring_ring *ring,
         producer_free(producer);
         return result;
     }
-    producer->fences = !slr_os_membarrier_register();
     producer->consumers =
         (struct slr_bell){&segment->control->consumers_waiting, &segment->control->consumers_wake};
     slr_waiter_init(

@@ -81,7 +81,7 @@ static void show(struct slipring_producer *producer, uint64_t end)
     fast->next = end;
     fast->taken = 0;
     slr_store64_release((_Atomic uint64_t *)(void *)fast->cursor, end); /* CURSOR */
-    slr_bell_check(producer->consumers, producer->fences);              /* SLEEP */
+    slr_bell_check(producer->consumers);                                /* SLEEP */
 }
 
 static int64_t timestamp(const struct slr_segment *segment)

@@ -175,7 +175,7 @@ int slr_reader_release(struct slipring_consumer *consumer, const struct slipring
     }
     const bool whole = still_there(segment, view->slot.sequence, view->slots);
     const int result = slr_hold_drop(consumer, view->slot.sequence, view->slots);
-    slr_bell_check(consumer->producer, consumer->fences); /* SLEEP: it may wait for this slot */
+    slr_bell_check(consumer->producer); /* SLEEP: it may wait for this slot */
     return whole ? result : -ESTALE;
 }
 

@@ -17,8 +17,8 @@
  *           (release)                                payload writes                    is not overwritten
  * JOIN      cell or group word live; full fence;     limit; full fence;                a joiner is never
  *           limit                                    gate scan                         overrun
- * SLEEP     waiting flag; heavy fence; condition     condition; light fence;           no wake-up is lost
- *                                                    waiting flag
+ * SLEEP     waiting flag; full fence; condition;     condition; compiler fence;        no wake-up is lost
+ *           doze; condition                          waiting flag
  * GROUP     payload reads; lease done (CAS)          lease (acquire); position (CAS)   position passes
  *                                                                                      finished slots only
  * OWN       lease taken (CAS); full fence;           cell evicted (CAS); full fence;   a message is not taken
@@ -36,9 +36,8 @@
  * ONCE      what setup() made; done, or holder,      done (acquire), or        a process sets up once
  *           back at 0 (release)                      holder (CAS)
  *
- * Light and heavy fence are the two halves of an asymmetric barrier (wait.h): the side that must
- * be fast pays a compiler fence, the other calls membarrier, which runs a full fence on every
- * processor of every registered process; where that is not to be had both are full fences.
+ * SLEEP is not symmetric: the side that publishes must be fast, so it runs no fence, and the sleeper
+ * waits long enough for the publisher's store to leave its store buffer (the doze of wait.h).
  */
 #ifndef SLR_SEQUENCE_H
 #define SLR_SEQUENCE_H
@@ -151,7 +150,7 @@ static inline void slr_fence_release(void)
     atomic_thread_fence(memory_order_release);
 }
 
-/* The light half of SLEEP: orders the compiler; membarrier orders the processor. */
+/* The fast side of SLEEP: orders the compiler only. The sleeper's doze covers the processor. */
 static inline void slr_fence_compiler(void)
 {
     atomic_signal_fence(memory_order_seq_cst);

@@ -27,12 +27,6 @@ void slr_waiter_init(struct slr_waiter *waiter, struct slr_bell bell, uint32_t i
     waiter->cells = NULL;
 }
 
-bool slr_fence_heavy(void)
-{
-    slr_fence_full();
-    return slr_os_membarrier();
-}
-
 void slr_bell_ring(struct slr_bell bell)
 {
     /* Lower the flag before the word moves: a sleeper that raised it just before sees the word
@@ -42,14 +36,10 @@ void slr_bell_ring(struct slr_bell bell)
     (void)slr_os_futex_wake(bell.wake, WAKES, UINT32_MAX);
 }
 
-void slr_bell_check(struct slr_bell bell, bool fences)
+void slr_bell_check(struct slr_bell bell)
 {
-    if (fences) {
-        slr_fence_full(); /* SLEEP */
-    } else {
-        slr_fence_compiler(); /* SLEEP, light half */
-    }
-    if (bell.waiting != NULL && slr_load32(bell.waiting) != 0) { /* SLEEP: ordered by the fence */
+    slr_fence_compiler(); /* SLEEP: the processor may still load the flag first */
+    if (bell.waiting != NULL && slr_load32(bell.waiting) != 0) { /* relaxed: SLEEP's doze */
         slr_bell_ring(bell);
     }
 }
@@ -108,24 +98,79 @@ static int spin(struct slr_waiter *waiter, int (*ready)(void *context, bool slow
     return -EAGAIN;
 }
 
-/* May more sleep here than the ringer woke? Who joins shows its cell, then fences before it sleeps,
- * so whoever saw the word move, and fences, sees the cell of one that sleeps on the old word. */
+/* May more consumers sleep here than the ringer woke? A consumer that joins shows its cell and runs a
+ * full fence before it sleeps. So a thread that saw the word move and then runs a fence sees the cell
+ * of every consumer that sleeps on the old word. */
 static bool crowded(const struct slr_waiter *waiter)
 {
     slr_fence_full(); /* SLEEP: the word that moved, before the cells */
     return waiter->cells != NULL && slr_load32(waiter->cells) > 1; /* SLEEP: ordered by the fence */
 }
 
-static int doze(struct slr_waiter *waiter, uint32_t seen, int64_t until_ns)
+/* Load the wake word and raise the flag. The caller's next look at its condition comes after both. */
+static uint32_t raise_flag(struct slr_waiter *waiter)
+{
+    if (waiter->bell.wake == NULL) {
+        return 0;
+    }
+    const uint32_t seen = slr_load32_acquire(waiter->bell.wake); /* SLEEP: before the flag is up */
+    slr_store32_release(waiter->bell.waiting, 1);                /* SLEEP */
+    slr_fence_full(); /* SLEEP: the flag, then the look */
+    return seen;
+}
+
+/* Is the flag still up, and the word as it was when we raised the flag? */
+static bool undisturbed(const struct slr_waiter *waiter, uint32_t seen)
+{
+    /* Relaxed: a ringer that comes after these loads moves the word, and then the kernel does not let
+     * us sleep on it. */
+    return waiter->bell.wake == NULL ||
+           (slr_load32(waiter->bell.wake) == seen && slr_load32(waiter->bell.waiting) != 0);
+}
+
+static int sleep_on(struct slr_waiter *waiter, uint32_t seen, int64_t until_ns)
 {
     if (waiter->bell.wake == NULL) {
         return slr_os_sleep(until_ns);
     }
     const int result = slr_os_futex_wait(waiter->bell.wake, seen, waiter->mask, until_ns);
     if (result == 0 && slr_load32(waiter->bell.wake) != seen && crowded(waiter)) {
-        /* Pass the wake on: the ringer woke only two of us. Who slept on the word as it is now
-         * was woken for nothing and tells nobody, or the sleepers would wake each other for ever. */
+        /* Pass the wake on, since the ringer woke only two of us. A sleeper whose word did not move was
+         * woken spuriously and must not pass it on, or sleepers would wake each other for ever. */
         (void)slr_os_futex_wake(waiter->bell.wake, WAKES, UINT32_MAX);
+    }
+    return result;
+}
+
+/* Spinning is over: sleep between looks. */
+static int sleep_until_ready(struct slr_waiter *waiter, int (*ready)(void *context, bool slow),
+                             void *context, int64_t deadline_ns)
+{
+    int result = -EAGAIN;
+    while (result == -EAGAIN) {
+        const uint32_t seen = raise_flag(waiter);
+        bool dozed = waiter->bell.wake == NULL; /* without a flag there is nothing to doze for */
+        bool still = true;
+        result = ready(context, true);
+        while (result == -EAGAIN && still) {
+            if (canceled(waiter)) {
+                return -ECANCELED;
+            }
+            const int64_t now = slr_os_now();
+            if (now >= deadline_ns) {
+                return -ETIMEDOUT;
+            }
+            const int64_t most = dozed ? waiter->step_ns : SLR_DOZE;
+            const int64_t until = deadline_ns - now < most ? deadline_ns : now + most;
+            const int slept = sleep_on(waiter, seen, until);
+            if (slept == -EINTR && waiter->interruptible) {
+                return -EINTR;
+            }
+            still = undisturbed(waiter, seen);
+            /* After the doze this is the second look of SLEEP. A slow look is due once per step. */
+            result = ready(context, dozed && still);
+            dozed = dozed || slept == -ETIMEDOUT; /* a signal may have cut the doze short */
+        }
     }
     return result;
 }
@@ -146,34 +191,13 @@ int slr_wait(struct slr_waiter *waiter, int (*ready)(void *context, bool slow), 
     if (result != -EAGAIN) {
         return result;
     }
-    while (result == -EAGAIN) {
-        uint32_t seen = 0;
-        if (waiter->bell.wake != NULL) {
-            seen = slr_load32_acquire(waiter->bell.wake); /* SLEEP: before the flag goes up */
-            slr_store32_release(waiter->bell.waiting, 1); /* SLEEP */
-            (void)slr_fence_heavy();                      /* SLEEP */
-        }
-        result = ready(context, true);
-        if (result != -EAGAIN) {
-            break;
-        }
-        if (canceled(waiter)) {
-            return -ECANCELED;
-        }
-        const int64_t now = slr_os_now();
-        if (now >= deadline_ns) {
-            return -ETIMEDOUT;
-        }
-        const int64_t until =
-            deadline_ns - now < waiter->step_ns ? deadline_ns : now + waiter->step_ns;
-        const int dozed = doze(waiter, seen, until);
-        if (dozed == -EINTR && waiter->interruptible) {
-            return -EINTR;
-        }
-        result = ready(context, false); /* most often this is it, with no fence */
+    result = sleep_until_ready(waiter, ready, context, deadline_ns);
+    if (result < 0) {
+        return result;
     }
-    /* Spinning had been enough: as long the next time. Without this a pair that once fell asleep would
-     * sleep for ever, since what comes after waking the other is later than a short spin waits for. */
+    /* If spinning a little longer would have been enough, spin that long the next time. Without this a
+     * pair that once fell asleep would sleep for ever: each wakes the other later than a short spin
+     * ends. */
     const int64_t took = spins ? slr_os_now() - start : SPIN_MOST;
     if (took < SPIN_MOST && took > waiter->spin_ns) {
         waiter->spin_ns = took;

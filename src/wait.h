@@ -2,19 +2,42 @@
 /*
  * Waiting and waking.
  *
- * Sleepers of one side share a flag and a futex word. A sleeper reads the word, raises the flag,
- * makes every peer run a fence (membarrier: the sleeper pays, the publisher does not), looks at
- * its condition once more, and sleeps while the word is unchanged. A waker that finds the flag up
- * lowers it, bumps the word and wakes a few; each that wakes passes it on, so that a thousand
- * sleepers do not hold up the one publish that found them (SLEEP in sequence.h). A sleeper that
- * died leaves the flag up, which costs one wake for nobody.
+ * The sleepers of one side share a flag and a futex word (a bell). The steps of each side, in the order
+ * of SLEEP in sequence.h:
  *
- * No sleep lasts longer than SLR_SLEEP_STEP: a chain of wakes whose next link was killed, a
- * producer that died between its stamp and its wake, and peers without membarrier are all met by
- * looking again. Deaths are looked for at the same steps.
+ *     sleeper                                        waker
+ *     load the word: seen                            store what the sleeper waits for
+ *     raise the flag; full fence                     compiler fence
+ *     look: is there anything?                       is the flag up? then:
+ *     doze: sleep on seen for SLR_DOZE at most           lower the flag, move the word,
+ *     look again                                         wake two of those that sleep on it
+ *     sleep on seen in steps, a look after each
  *
- * Source of the flag: Disruptor LiteBlockingWaitStrategy (signalNeeded); of the asymmetric fence:
- * liburcu's membarrier flavour.
+ * The waker runs no fence, since that would cost more than the publish. So it may load the flag while
+ * its store is still in its processor's store buffer. Then it misses a flag that was just raised, and
+ * the sleeper's look misses the store. The doze covers this: a store leaves the buffer much sooner than
+ * the doze ends, so that the second look sees it. A waker that loads the flag after that finds it up.
+ * The word may move during the doze. The sleeper still sleeps on the word as it was before it raised
+ * the flag, so the kernel refuses that sleep and the wake-up is not lost.
+ *
+ * One doze is enough for as long as the flag stays up and the word does not move: an idle sleeper does
+ * not doze again.
+ *
+ * x86 processors drain a store well within SLR_DOZE, though their manuals do not promise it. For aarch64
+ * it is an assumption. Only latency depends on it, since no sleep lasts longer than a step. The steps also
+ * cover a chain of wakes whose next link was killed, a waker that was killed or held up after it lowered
+ * the flag, and a producer that died between its stamp and its wake. Deaths are looked for once per step.
+ *
+ * The sleeper's full fence serves its first look. Without it that look could miss what a waker stored
+ * just before it missed the flag, and only the doze would make up for it.
+ *
+ * Each sleeper that a wake reached passes it on to two more, so that a thousand sleepers do not hold up
+ * the one publish that found them. A sleeper that died leaves the flag up, which costs one wake for
+ * nobody.
+ *
+ * Sources: the flag is signalNeeded of the Disruptor's LiteBlockingWaitStrategy. The doze is the slow
+ * side's delay in A. Morrison and Y. Afek, "Temporally bounding TSO for fence-free asymmetric
+ * synchronization", ASPLOS 2015.
  */
 #ifndef SLR_WAIT_H
 #define SLR_WAIT_H
@@ -30,6 +53,7 @@
 #define SLR_SLEEP_STEP INT64_C(40000000)         /* ns; a consumer notices a death within two */
 #define SLR_SLEEP_STEP_PRODUCER INT64_C(4000000) /* it is held back by the dead one */
 #define SLR_SLEEP_STEP_BLIND INT64_C(1000000)    /* nobody can wake it */
+#define SLR_DOZE INT64_C(50000)                  /* a store buffer drains much sooner */
 
 /* One side's words in control; all NULL where there is no control (then sleeps are timed). */
 struct slr_bell {
@@ -63,12 +87,7 @@ void slr_waiter_cancel(struct slr_waiter *waiter);
 /* The slow half of "wake whoever sleeps there": called when the flag was seen up. */
 void slr_bell_ring(struct slr_bell bell);
 
-/* The heavy half of the asymmetric fence; false where membarrier is not to be had (then it was a
- * full fence here only, and a caller that sleeps sleeps in steps). */
-bool slr_fence_heavy(void);
-
-/* After a store that somebody may be asleep for: ring if the flag is up. fences: this process is
- * not registered, so it pays for the order itself. */
-void slr_bell_check(struct slr_bell bell, bool fences);
+/* After a store that somebody may be asleep for: ring if the flag is up. Runs no fence (see above). */
+void slr_bell_check(struct slr_bell bell);
 
 #endif

@@ -14,6 +14,15 @@
 #include <sys/syscall.h>
 #include <time.h>
 
+struct futex_sleep {
+    const _Atomic uint32_t *word;
+    uint32_t value;
+    int64_t deadline_ns; /* monotonic; INT64_MAX without */
+};
+
+/* Called before each sleep. 1 lets it sleep; 0 or a negative errno becomes its result in place of the
+ * sleep. */
+static int (*watch_sleep)(const struct futex_sleep *sleep);
 /* Called after each sleep: what syscall() returned, errno, the deadline (monotonic; or NULL). */
 static void (*watch_futex)(long result, int code, const struct timespec *deadline);
 /* Called after each wake: how many were woken. */
@@ -36,6 +45,19 @@ long syscall(long number, ...)
         a[i] = va_arg(list, long);
     }
     va_end(list);
+    if (watch_sleep != NULL && number == SYS_futex &&
+        (a[1] & FUTEX_CMD_MASK) == FUTEX_WAIT_BITSET) {
+        const struct timespec *deadline = (const struct timespec *)(uintptr_t)a[3];
+        const struct futex_sleep sleep = {
+            (const _Atomic uint32_t *)(uintptr_t)a[0], (uint32_t)a[2],
+            deadline == NULL ? INT64_MAX
+                             : deadline->tv_sec * INT64_C(1000000000) + deadline->tv_nsec};
+        const int instead = watch_sleep(&sleep);
+        if (instead <= 0) {
+            errno = -instead;
+            return instead == 0 ? 0 : -1;
+        }
+    }
     const long result = next(number, a[0], a[1], a[2], a[3], a[4], a[5]);
     const int code = errno;
     if (watch_futex != NULL && number == SYS_futex &&

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Proves: what os.h promises of futex, sleep, membarrier, lock, reopen and wiped memory, each with
+ * Proves: what os.h promises of futex, sleep, lock, reopen and wiped memory, each with
  * its error codes; that none of it changes errno; and the texts and the log of error.h.
  */
 #define _GNU_SOURCE
@@ -137,14 +137,11 @@ static void test_wiped(void)
     CHECK_EQ(errno, KEPT);
 }
 
-static void test_membarrier(void)
+static void test_process(void)
 {
-    const bool registered = slr_os_membarrier_register();
-    CHECK_EQ(slr_os_membarrier_register(), registered);
-    CHECK_EQ(slr_os_membarrier(), registered);
-    CHECK_EQ(errno, KEPT);
     CHECK_EQ(slr_os_pid(), getpid());
     CHECK(slr_os_realtime() > INT64_C(1600000000) * 1000 * MS);
+    CHECK_EQ(errno, KEPT);
 }
 
 static void on_log(void *user, enum slipring_log_level level, const char *text)
@@ -201,7 +198,7 @@ int main(void)
     test_interrupts();
     test_locks();
     test_wiped();
-    test_membarrier();
+    test_process();
     test_errors();
     return 0;
 }

@@ -11,7 +11,7 @@
  * the thread that owns the handle, never after detach. A forked child sees it zeroed, which leads
  * every call to -ECHILD.
  *
- * The orders are those of PUBLISH, CURSOR, RELEASE and the light half of SLEEP in src/sequence.h.
+ * The orders are those of PUBLISH, CURSOR, RELEASE and the publisher's side of SLEEP in src/sequence.h.
  */
 #ifndef SLIPRING_INLINE_H
 #define SLIPRING_INLINE_H
@@ -72,8 +72,8 @@ SLIPRING_API int64_t slipring_fast_acquire_slow(struct slipring_fast *fast, uint
 SLIPRING_API int slipring_fast_release_slow(struct slipring_fast *fast, uint64_t slots);
 SLIPRING_API void slipring_fast_wake(struct slipring_fast *fast);
 
-/* SLEEP, light half: the store before is ordered with the load of the flag by the sleeper's
- * membarrier; the compiler must not swap them. */
+/* SLEEP: the compiler must not move the load of the flag before the store that a sleeper waits for. The
+ * processor may; the sleeper's doze covers that. */
 static inline void slipring_fast_bell(struct slipring_fast *fast)
 {
     __atomic_signal_fence(__ATOMIC_SEQ_CST);

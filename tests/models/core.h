@@ -209,7 +209,6 @@ static inline void model_producer(struct slipring_producer *producer, struct sli
     producer->fast = fast;
     producer->consumers =
         (struct slr_bell){&model_control.consumers_waiting, &model_control.consumers_wake};
-    producer->fences = false;
     producer->epoch = 1;
     producer->reported = next;
     producer->wanted = 1;
@@ -234,7 +233,6 @@ static inline void model_consumer(struct slipring_consumer *consumer, struct sli
     consumer->lock.fd = (int)thread;
     consumer->producer =
         (struct slr_bell){&model_control.producer_waiting, &model_control.producer_wake};
-    consumer->fences = false;
     consumer->cell = cell;
     consumer->group = group;
     consumer->kind = kind;
@@ -343,8 +341,10 @@ uint64_t slr_os_ticks(void)
 int slr_os_futex_wait(_Atomic uint32_t *word, uint32_t value, uint32_t mask, int64_t deadline_ns)
 {
     (void)mask;
-    (void)deadline_ns; /* never: a lost wake-up must show, not be mended by the step */
-    model_sleep(word, value);
+    if (deadline_ns - MODEL_MINE(model_own_clock) <= SLR_DOZE) {
+        return model_doze(word, value) ? -ETIMEDOUT : 0;
+    }
+    model_sleep(word, value); /* a lost wake-up must show, so no step ends it */
     return 0;
 }
 
@@ -360,11 +360,6 @@ int slr_os_sleep(int64_t deadline_ns)
 {
     (void)deadline_ns;
     return 0;
-}
-
-bool slr_os_membarrier(void)
-{
-    return true; /* the fence is the caller's, and the other side's light one */
 }
 
 int32_t slr_os_pid(void)

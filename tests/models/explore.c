@@ -12,7 +12,7 @@
 #undef main
 
 enum { STACK = 256 * 1024, BUFFER = 64, CHOICES = 1 << 16, LONGEST = 1 << 16 };
-enum state { NONE, READY, AGAIN, ASLEEP, JOINING, DONE };
+enum state { NONE, READY, AGAIN, ASLEEP, DOZING, JOINING, DONE };
 
 struct store {
     volatile void *to;
@@ -27,9 +27,12 @@ struct thread {
     void *argument;
     uint8_t *stack;
     uint64_t stores;      /* that changed memory */
+    uint64_t delayed;     /* that went into the buffer, ever */
     uint64_t seen, began; /* AGAIN: changes by others, as it was before the attempt */
     const volatile void *word;
     uint32_t value, joined;
+    uint64_t
+        awaits[EXPLORE_THREADS]; /* DOZING: how many delayed stores of each thread must arrive */
     struct store buffer[BUFFER];
     uint32_t buffered;
 };
@@ -113,6 +116,17 @@ static uint64_t others_stores(const struct thread *thread)
     return e->version - thread->stores;
 }
 
+/* Has every store arrived that was in a buffer when the doze began? */
+static bool arrived(const struct thread *thread)
+{
+    for (uint32_t i = 0; i < EXPLORE_THREADS; i++) {
+        if (e->threads[i].delayed - e->threads[i].buffered < thread->awaits[i]) {
+            return false;
+        }
+    }
+    return true;
+}
+
 static bool can_run(struct thread *thread)
 {
     switch (thread->state) {
@@ -122,6 +136,8 @@ static bool can_run(struct thread *thread)
         return thread->seen != others_stores(thread);
     case ASLEEP:
         return memory(thread->word, 4) != thread->value;
+    case DOZING:
+        return memory(thread->word, 4) != thread->value || arrived(thread);
     case JOINING:
         return e->threads[thread->joined].state == DONE;
     default:
@@ -225,6 +241,19 @@ void explore_sleep(const volatile void *word, uint32_t value)
     give_way(ASLEEP);
 }
 
+bool explore_doze(const volatile void *word, uint32_t value)
+{
+    struct thread *thread = &e->threads[e->self];
+    drain(thread);
+    thread->word = word;
+    thread->value = value;
+    for (uint32_t i = 0; i < EXPLORE_THREADS; i++) {
+        thread->awaits[i] = e->threads[i].delayed;
+    }
+    give_way(DOZING);
+    return memory(word, 4) == value;
+}
+
 uint32_t explore_self(void)
 {
     return e->self;
@@ -272,6 +301,7 @@ void explore_store(volatile void *to, uint64_t value, uint32_t bytes)
         e->delays--;
     }
     thread->buffer[thread->buffered++] = (struct store){to, value, bytes};
+    thread->delayed++;
 }
 
 uint64_t explore_exchange(volatile void *to, uint64_t value, uint32_t bytes)
@@ -355,7 +385,8 @@ static void execute(void)
     }
     for (uint32_t i = 0; i < EXPLORE_THREADS; i++) {
         e->self = i;
-        if (e->threads[i].state == ASLEEP || e->threads[i].state == AGAIN) {
+        if (e->threads[i].state == ASLEEP || e->threads[i].state == DOZING ||
+            e->threads[i].state == AGAIN) {
             explore_failed("it waits for ever", __FILE__, __LINE__);
         }
     }
@@ -394,6 +425,7 @@ int main(int argc, char **argv)
         for (uint32_t i = 0; i < EXPLORE_THREADS; i++) {
             e->threads[i].state = NONE;
             e->threads[i].buffered = 0;
+            e->threads[i].delayed = 0;
         }
         execute();
         e->executions++;

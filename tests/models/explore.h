@@ -4,7 +4,8 @@
  *
  * Threads are coroutines; each shared access is a point at which another thread may go on, a store
  * may stay in its thread's buffer (as on x86: later loads overtake it, later stores queue behind
- * it), and a thread that may die (CRASH) may die. All choices are tried, depth first, by running
+ * it), and a thread that may die (CRASH) may die. A thread that dozes goes on once all stores that were
+ * in a buffer when it began have reached memory. All choices are tried, depth first, by running
  * the program anew for each, within a budget of switches that nothing forced, delayed stores and
  * deaths per execution.
  *
@@ -32,6 +33,7 @@ void explore_start(uint32_t thread, void *(*function)(void *), void *argument);
 void explore_join(uint32_t thread);
 void explore_again(void);
 void explore_sleep(const volatile void *word, uint32_t value);
+bool explore_doze(const volatile void *word, uint32_t value); /* false: the word moved before */
 _Noreturn void explore_exit(void);
 bool explore_death(void);
 uint32_t explore_self(void);
@@ -49,6 +51,7 @@ int model_main(void);
     explore_start((i) + 1, function, (void *)(uintptr_t)(argument))
 #define model_join(i) explore_join((i) + 1)
 #define model_sleep(word, value) explore_sleep(word, value)
+#define model_doze(word, value) explore_doze(word, value)
 #define model_write_payload(to, value) explore_store(to, value, 8)
 #define model_read_payload(from) explore_load(from, 8)
 #define model_note(word, value) (*(volatile __typeof__(word) *)&(word) = (value))
@@ -74,6 +77,6 @@ int model_main(void);
     (model_step(), (void)(success), (void)(failure),                                               \
      explore_swap(object, *(expected), desired, sizeof *(object)))
 #define atomic_thread_fence(order) ((order) == memory_order_seq_cst ? explore_fence() : (void)0)
-#define atomic_signal_fence(order) explore_fence() /* membarrier: a fence on both sides */
+#define atomic_signal_fence(order) ((void)(order)) /* buffers stay as they are */
 
 #endif

@@ -24,7 +24,7 @@ static void *joiner(void *context)
     config.slow = SLIPRING_GATE;
     model_assert(try_cell(&c, 1) == 0);
     model_assert(join_alone(&c, &config, &start) == 0);
-    if (slr_load32_acquire(&model_control.consumers_wake) == 0) { /* as slr_wait() begins */
+    if (slr_load32_acquire(&model_control.consumers_wake) == 0) { /* as raise_flag() begins */
         model_note(asleep, 1);
     }
     return (void *)0;
@@ -39,7 +39,7 @@ static void *woken(void *context)
         &waiter, (struct slr_bell){&model_control.consumers_waiting, &model_control.consumers_wake},
         0, SLIPRING_WAIT_SLEEP, false, SLR_SLEEP_STEP);
     waiter.cells = &model_control.cells_high;
-    if (slr_load32(waiter.bell.wake) != 0 && !crowded(&waiter)) { /* as doze() does */
+    if (slr_load32(waiter.bell.wake) != 0 && !crowded(&waiter)) { /* as sleep_on() does */
         model_note(alone, 1);
     }
     return (void *)0;

@@ -1,18 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * SLEEP: a consumer sleeps for messages, or (PRODUCER_SLEEPS) the producer for room, in the real
- * slr_wait(); no sleep ends by itself, and a wake reaches whoever sleeps on the old word. FAST
- * (GenMC only): the other one publishes, or releases, by the code of slipring/inline.h. FENCES: the
- * other one cannot rely on membarrier.
+ * slr_wait(). No sleep but the doze ends by itself, and a wake reaches every thread that sleeps on the
+ * old word. FAST (GenMC only): the other one publishes, or releases, by the code of slipring/inline.h.
+ * TWO: two consumers sleep on the same word.
  * Forbidden: that one sleeps for ever (checked as liveness).
  * GenMC: --check-liveness
- * Fails with: either half of the fence removed; no look after the flag is up; the word moved
- * before the flag is lowered.
+ * Fails with: either side's fence removed (GenMC); no doze, no look after it, or the word loaded again
+ * after it (the explorer); the word moved before the flag is lowered.
  * Faults: E9.
  */
+#ifdef TWO
+#define MODEL_MEMBERS 2
+#else
 #define MODEL_MEMBERS 1
-#ifndef FENCES
-#define FENCES 0
 #endif
 #ifndef MESSAGES
 #define MESSAGES 2
@@ -26,7 +27,6 @@ static void *producer(void *context)
     struct slipring_loan loan;
     (void)context;
     model_producer(&p, &fast, 1, 0);
-    p.fences = FENCES;
     slr_waiter_init(
         &p.waiter, (struct slr_bell){&model_control.producer_waiting, &model_control.producer_wake},
         0, SLIPRING_WAIT_SLEEP, false, SLR_SLEEP_STEP_PRODUCER);
@@ -50,16 +50,15 @@ static void *producer(void *context)
 
 static void *consumer(void *context)
 {
+    const uint32_t cell = (uint32_t)(uintptr_t)context;
     struct slipring_consumer c;
     struct slipring_fast fast;
     struct slipring_view view;
-    (void)context;
-    model_consumer(&c, &fast, 2, 0, SLR_NO_GROUP, SLR_KIND_ONE, 0);
-    c.fences = FENCES;
+    model_consumer(&c, &fast, 2 + cell, cell, SLR_NO_GROUP, SLR_KIND_ONE, 0);
     c.flags = SLIPRING_AWAIT_PRODUCER;
     slr_waiter_init(
         &c.waiter,
-        (struct slr_bell){&model_control.consumers_waiting, &model_control.consumers_wake}, 0,
+        (struct slr_bell){&model_control.consumers_waiting, &model_control.consumers_wake}, cell,
         SLIPRING_WAIT_SLEEP, false, SLR_SLEEP_STEP);
     for (uint64_t s = 0; s < MESSAGES; s++) {
 #ifdef PRODUCER_SLEEPS
@@ -84,8 +83,13 @@ static void *consumer(void *context)
 int main(void)
 {
     model_ring();
-    model_attached(0, SLR_NO_GROUP, SLR_KIND_ONE, 2);
+    for (uint32_t cell = 0; cell < MODEL_MEMBERS; cell++) {
+        model_attached(cell, SLR_NO_GROUP, SLR_KIND_ONE, 2 + cell);
+    }
     model_thread(0, producer, 0);
     model_thread(1, consumer, 0);
+#ifdef TWO
+    model_thread(2, consumer, 1);
+#endif
     return 0;
 }

@@ -69,7 +69,7 @@ build() { # CLIENT THRESHOLD FLAGS...
 }
 
 # Functions in place of LLVM's own least and most of two numbers, which GenMC does not know; no
-# prefetch; and of the light fences those of slipring/inline.h, as seam.h makes the core's.
+# prefetch; and full fences for the compiler fences of slipring/inline.h, as seam.h has for the core's.
 for_genmc() {
     define='define internal i\1 @model_\2\3.i\1(i\1 %a, i\1 %b) {\n'
     choose='%d = select i1 %c, i\1 %a, i\1 %b\n  ret i\1 %d\n}'
@@ -163,8 +163,6 @@ runs() {
         check "$1" -DPRODUCER_SLEEPS
         check "$1" -DFAST
         check "$1" -DFAST -DPRODUCER_SLEEPS
-        check "$1" -DFENCES=1
-        check "$1" -DFENCES=1 -DPRODUCER_SLEEPS
         ;;
     model_group)
         check "$1" -DNO_REAPER

@@ -5,8 +5,11 @@
  * The core's .c files are included as they are (core.h). What they take from outside is replaced:
  *
  *     atomic operations    the checker's own; one step of the thread each, at which it may die
- *     light fence          a full fence: membarrier is modelled as a fence on both sides, which is
- *                          what its caller gets if the light half is where the core says it is
+ *     compiler fence       nothing to the explorer; a full fence to GenMC
+ *     doze                 the explorer ends it once every store that was in a buffer when it began
+ *                          has reached memory. GenMC cannot express time, so that there it ends at
+ *                          once, and the compiler fence of the other side must be a full one. No
+ *                          doze is cut short by a signal (tests/test_doze.c has that)
  *     futex, clock, locks  below; a lock of a dead thread is free, as the kernel makes it
  *
  * Two checkers: GenMC, which knows C11's orders, so that the operations stay what they are, but for
@@ -77,6 +80,9 @@ static inline void model_sleep(_Atomic uint32_t *word, uint32_t value)
         __VERIFIER_spin_end(now != value);
     } while (now == value);
 }
+
+/* A doze lasts its whole time, and takes none. False would mean that the word moved before. */
+#define model_doze(word, value) ((void)(word), (void)(value), true)
 
 /* Plain: GenMC reports a race, so an overwrite of what is being read needs no other check. Where
  * the story is that it is overwritten (MODEL_RACY), a word is what the processor makes of it. */

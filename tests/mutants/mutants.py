@@ -57,8 +57,6 @@ CALLS = {  # what is called -> what instead
     "slr_fence_acquire()": "(void)0",
     "slr_fence_release()": "(void)0",
     "slr_fence_compiler()": "(void)0",
-    "slr_fence_heavy()": "true",
-    "slr_os_membarrier()": "true",
 }
 WORDS = {  # an order as it is written -> the next weaker ones
     "memory_order_acquire": ["memory_order_relaxed"],

@@ -7,7 +7,6 @@
 #include <elf.h>
 #include <fcntl.h>
 #include <linux/futex.h>
-#include <linux/membarrier.h>
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
@@ -133,7 +132,6 @@ static const struct errors of_wait = {SYS_futex, "futex(wait)", {EINTR, EAGAIN}}
 static const struct errors of_timed = {SYS_futex, "futex(wait)", {EINTR, EAGAIN, ETIMEDOUT}};
 static const struct errors of_touch = {
     SYS_madvise, "madvise(populate)", {EINTR, EAGAIN, ENOMEM, EINVAL}};
-static const struct errors of_barrier = {SYS_membarrier, "membarrier", {EPERM, ENOSYS}};
 
 static const struct errors *of_fcntl(uint64_t command)
 {
@@ -170,13 +168,6 @@ static const struct errors *errors_of(const struct call *call)
             return NULL;
         }
         return arguments[3] != 0 ? &of_timed : &of_wait;
-    case SYS_membarrier:
-        /* liburcu's own, which are the private ones, cannot fail once they are registered. */
-        return arguments[0] == MEMBARRIER_CMD_GLOBAL_EXPEDITED ||
-                       arguments[0] == MEMBARRIER_CMD_REGISTER_GLOBAL_EXPEDITED ||
-                       arguments[0] == MEMBARRIER_CMD_QUERY
-                   ? &of_barrier
-                   : NULL;
     default:
         for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++) {
             if ((uint64_t)table[i].number == call->number) {
