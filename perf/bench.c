@@ -19,6 +19,7 @@ static void (*const shapes[])(struct bench *bench) = {
     perf_wake_many,
     perf_stream_rate,
     perf_attach_latency,
+    perf_hold_latency,
     perf_kill_latency,
     perf_readers_rate,
     perf_memory_size,

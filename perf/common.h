@@ -173,6 +173,7 @@ void perf_wake_latency(struct bench *bench);
 void perf_wake_many(struct bench *bench);
 void perf_stream_rate(struct bench *bench);
 void perf_attach_latency(struct bench *bench);
+void perf_hold_latency(struct bench *bench);
 void perf_kill_latency(struct bench *bench);
 void perf_readers_rate(struct bench *bench);
 void perf_memory_size(struct bench *bench);

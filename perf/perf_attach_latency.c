@@ -5,24 +5,29 @@
  *                        same system calls in bare C, in the same order, on files of the same sizes
  * attach_first_faulting  the faulting in: madvise(2) over both mappings. Floor: the same calls
  * attach_again           open by name of a ring that this process has open, and close
+ * attach_in_new_process  as attach_first and its faulting in, each time by a newly forked process of
+ *                        two threads
  *
- * The ring belongs to another process. What a process does once, at its first ring of all, is not
- * in it: the first of the repetitions is left out.
+ * The ring belongs to another process. The last measure includes what a process does once, as far as the
+ * bench has not done it before the fork (run it alone for all of it). The others leave out their first
+ * repetition.
  */
 #include "common.h"
 #include "interposed.h"
 
 #include <fcntl.h>
+#include <pthread.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #define CHUNK 1000u
 #define CELL_BYTE 16 /* the lock of some member */
 
-enum what { FIRST, FAULTING, AGAIN };
+enum what { FIRST, FAULTING, AGAIN, NEW_PROCESS };
 
 struct site {
     char name[SLIPRING_NAME_MAX + 1];
@@ -38,7 +43,10 @@ static void put(const struct site *site, int64_t start_ns, int64_t populate_befo
 {
     const int64_t all = now_ns() - start_ns;
     const int64_t faulting = populate_ns() - populate_before;
-    samples_add(site->run->tails, (double)(site->what == FAULTING ? faulting : all - faulting));
+    const int64_t took = site->what == FAULTING      ? faulting
+                         : site->what == NEW_PROCESS ? all
+                                                     : all - faulting;
+    samples_add(site->run->tails, (double)took);
 }
 
 static void open_ring(const struct site *site, struct slipring_ring **ring)
@@ -49,20 +57,18 @@ static void open_ring(const struct site *site, struct slipring_ring **ring)
     }
 }
 
-static void attach_ours(const struct site *site)
+static void attach_ours_once(const struct site *site, bool counted)
 {
-    for (uint64_t i = 0; i <= site->repeats; i++) {
-        struct slipring_ring *ring;
-        const int64_t before = populate_ns();
-        const int64_t start = now_ns();
-        open_ring(site, &ring);
-        struct slipring_consumer *consumer = ring_consumer(ring, SLIPRING_WAIT_ADAPTIVE);
-        if (i != 0) {
-            put(site, start, before);
-        }
-        slipring_consumer_detach(consumer);
-        slipring_ring_close(ring);
+    struct slipring_ring *ring;
+    const int64_t before = populate_ns();
+    const int64_t start = now_ns();
+    open_ring(site, &ring);
+    struct slipring_consumer *consumer = ring_consumer(ring, SLIPRING_WAIT_ADAPTIVE);
+    if (counted) {
+        put(site, start, before);
     }
+    slipring_consumer_detach(consumer);
+    slipring_ring_close(ring);
 }
 
 static void attach_again(const struct site *site)
@@ -176,6 +182,39 @@ static struct slipring_ring *make_ring(struct site *site)
     return ring;
 }
 
+static void attach_once(const struct site *site, bool counted)
+{
+    if (site->bare) {
+        attach_bare_once(site, counted);
+    } else {
+        attach_ours_once(site, counted);
+    }
+}
+
+static void *idle_thread(void *context)
+{
+    (void)context;
+    for (;;) {
+        (void)pause();
+    }
+    return NULL;
+}
+
+static void attach_in_new_process(const struct site *site)
+{
+    fflush(NULL);
+    const pid_t pid = fork();
+    CHECK(pid >= 0);
+    if (pid == 0) {
+        pthread_t thread;
+        CHECK(pthread_create(&thread, NULL, idle_thread, NULL) == 0);
+        attach_once(site, true);
+        _exit(0);
+    }
+    int status;
+    CHECK(waitpid(pid, &status, 0) == pid && status == 0);
+}
+
 static int play(struct seat *seat, void *context)
 {
     struct site *site = context;
@@ -194,11 +233,13 @@ static int play(struct seat *seat, void *context)
     seat_meet(seat);
     if (site->what == AGAIN) {
         attach_again(site);
-    } else if (!site->bare) {
-        attach_ours(site);
     } else {
         for (uint64_t i = 0; i <= site->repeats; i++) {
-            attach_bare_once(site, i != 0);
+            if (site->what == NEW_PROCESS) {
+                attach_in_new_process(site);
+            } else {
+                attach_once(site, i != 0);
+            }
         }
     }
     seat_meet(seat);
@@ -235,7 +276,7 @@ static int bare(const struct run *run, const void *context)
 
 void perf_attach_latency(struct bench *bench)
 {
-    static const enum what first = FIRST, faulting = FAULTING, again = AGAIN;
+    static const enum what first = FIRST, faulting = FAULTING, again = AGAIN, fresh = NEW_PROCESS;
     const struct measure measures[] = {
         {.name = "attach_first",
          .unit = "ns",
@@ -249,6 +290,10 @@ void perf_attach_latency(struct bench *bench)
          .unit = "ns",
          .floor = BENCH_NO_FLOOR,
          .contenders = {{"slipring", ours, &again}}},
+        {.name = "attach_in_new_process",
+         .unit = "ns",
+         .floor = 1,
+         .contenders = {{"slipring", ours, &fresh}, {"bare system calls", bare, &fresh}}},
     };
     for (unsigned i = 0; i < sizeof measures / sizeof *measures; i++) {
         bench_measure(bench, &measures[i]);

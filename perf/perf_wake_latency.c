@@ -12,7 +12,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#define SETTLE_NS 50000 /* asleep for at least that long */
+#define SETTLE_NS 300000 /* asleep for at least that long: past the doze of a sleeper of ours */
 
 struct bed {
     _Alignas(BENCH_PAD) _Atomic uint64_t going; /* rounds that the reader is about to sleep for */

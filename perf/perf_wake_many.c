@@ -18,6 +18,7 @@
 #define THREADS 100
 #define MEMBERS (PROCESSES * THREADS)
 #define STACK_BYTES 65536u
+#define SETTLE_US 1000 /* all asleep for at least that long: past the dozes of sleepers of ours */
 
 struct dormitory {
     _Alignas(BENCH_PAD) _Atomic uint64_t going; /* times that a member was about to sleep */
@@ -105,6 +106,7 @@ static void ring_bells(struct dormitory *dormitory, struct slipring_producer *pr
                 (void)usleep(20);
             }
         }
+        (void)usleep(SETTLE_US);
         struct slipring_loan loan;
         if (producer != NULL) {
             CHECK(slipring_producer_try_claim(producer, 1, &loan) == 0);
