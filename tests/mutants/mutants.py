@@ -87,7 +87,7 @@ CLIENTS = {
     "publish": "src/producer_publish.c src/acquire.c include/slipring/inline.h",
     "sleep": "src/wait.c include/slipring/inline.h",
     "copy": "src/producer.c src/reader.c src/slot.h",
-    "hold": "src/hold.c src/wait.c",
+    "hold": "src/hold.c",
     "evict": "src/lease.c src/gate.c",
     "group": "src/lease.c",
     "attach": "src/members.c",
