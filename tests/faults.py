@@ -16,6 +16,7 @@ import sys
 
 TESTS = pathlib.Path(__file__).resolve().parent
 TABLE = TESTS / "faults.md"
+TESTS_AT_LEAST = 85  # that name a row, so that moving them cannot hide them
 
 # id: fault, what must come of it and, where no test can show it, why not
 ROWS = {
@@ -154,10 +155,12 @@ def table(found):
 def check(found, faults):
     faults += [f"{row}: neither a test nor a reason why there can be none"
                for row in ROWS if not found[row] and row not in WHY_NOT]
+    tests = len(set().union(*found.values()))
+    if tests < TESTS_AT_LEAST:
+        faults.append(f"{tests} tests name a row, at least {TESTS_AT_LEAST} expected")
     if not TABLE.exists() or TABLE.read_text() != table(found):
         faults.append(f"tests/{TABLE.name} is out of date: run tests/faults.py --write")
-    print("\n".join(faults) or f"faults: {len(ROWS)} rows, "
-          f"{len(set().union(*found.values()))} tests")
+    print("\n".join(faults) or f"faults: {len(ROWS)} rows, {tests} tests")
     return 1 if faults else 0
 
 

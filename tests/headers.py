@@ -21,6 +21,7 @@ VALUES = {
     "Order": r"none\b|.*\b[A-Z]{3,}\b",
 }
 MAPS = ("src/slipring.map", "src/cuda/slipring-cuda.map")
+AT_LEAST = 105  # documented functions, so that moving a header cannot hide them
 FOREIGN = {"dlpack.h"}  # kept as its authors wrote it
 # What the inline functions call and users do not: exported, but documented by a plain comment.
 INNER = re.compile(r"slipring_fast_(?:\w+_slow|wake|bell|own|own_batch|fetch_batch|headers|take)$")
@@ -84,8 +85,10 @@ def main():
         mapped = set(re.findall(r"\bslipring_\w+(?=;)", (ROOT / library).read_text()))
         faults += [f"{library}: {name} is missing" for name in sorted(names - mapped)]
         faults += [f"{library}: {name} is not public" for name in sorted(mapped - names)]
+    if documented < AT_LEAST:
+        faults.append(f"{documented} functions documented, at least {AT_LEAST} expected")
     print("\n".join(faults) or f"headers: {documented} functions documented, {sum(map(len, exported.values()))} exported")
-    return 1 if faults or not documented else 0
+    return 1 if faults else 0
 
 
 sys.exit(main())

@@ -1,12 +1,18 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""The include graph and the places of things.
+"""Checks the include graph and that things stay in their place.
 
-Arrows go downward only. Programs (src/tools, examples) and src/cuda see include/slipring alone.
-Foreign headers and memory orders stay in their one place. No file grows beyond its limit. Every
-source file is named in the meson.build beside it: none is forgotten. The wall clock is read where a
-date is wanted, and nowhere else. A shared word is accessed as what layout.h declares it, by the
-operations of sequence.h: where a file makes a pointer to words of a size by itself is listed.
+- An include goes down the table of levels in src/README.md, never up. Files are named from src, or
+  from include for a public header. A room uses src/base and itself, never another room.
+- src/cuda, src/tools and examples see the public headers alone. The Python extension sees the
+  interpreter as well.
+- Foreign headers and memory orders stay in the files listed here.
+- No file grows beyond its limit.
+- Every source file is named in a meson.build, so that none is forgotten.
+- Only the files that record or show a date read the wall clock.
+- A shared word is accessed by the operations of sequence.h, as layout.h declares it. The files that
+  make a pointer to such words themselves are listed.
+- Each group of files has a least number, so that moving files cannot blind the check.
 Faults: B5, D9.
 """
 import pathlib
@@ -14,27 +20,14 @@ import re
 import sys
 
 ROOT = pathlib.Path(sys.argv[1] if len(sys.argv) > 1 else __file__ + "/../..").resolve()
+SRC = ROOT / "src"
+PUBLIC = ROOT / "include"
 
-# A header includes headers of lower levels only; a .c file those of its own level as well. A .c
-# file (x.c, x_part.c) stands where its header x.h stands, or where it is named here.
-LEVELS = [
-    "slipring/common.h slipring/dlpack.h",
-    "slipring/tensor.h",
-    "slipring/ring.h",
-    "slipring/producer.h slipring/consumer.h",
-    "slipring/slipring.h",
-    "slipring/inline.h slipring/device.h slipring/cuda.h",
-    "slipring/cuda_slots.h",
-    "layout.h os.h error.h sanitizer.h",
-    "sequence.h once.h liveness.h segment.h names.h topology.h tensor.c",
-    "slot.h wait.h copy.h geometry.c",
-    "handle.h",
-    "group.h members.h hold.h gate.h acquire.h registry.h reclaim.h pollable.h"
-    " lease.c message.c reader.c segment_create.c",
-    "ring.c producer.c producer_publish.c consumer.c share.c listing.c inspect.c dlpack.c view.c device.c"
-    " device_producer.c",
-]
-LEVEL = {name: level for level, names in enumerate(LEVELS) for name in names.split()}
+# The rooms of src that see public headers only, and those that make up the core.
+PROGRAMS = {"cuda", "tools"}
+PYTHON = "python"
+# At least this many files are in each group. Lower a number only when files were joined or removed.
+AT_LEAST = {"core": 65, "programs": 34, "extension": 35}
 
 # A header (or a token) and the only files of the core that may have it.
 PLACES = {
@@ -45,101 +38,145 @@ PLACES = {
     r"<cuda|<Python\.h>": set(),
 }
 TOKENS = {
-    r"\bmemory_order_|\b__ATOMIC_": {"sequence.h", "wait.c", "inline.h"},
+    r"\bmemory_order_|\b__ATOMIC_": {"sequence.h", "wait.c", "slipring/inline.h"},
     # Without _explicit the order would be a silent seq_cst.
     r"\batomic_(?:load|store|exchange|fetch_\w+|compare_\w+)\b(?<!_explicit)": set(),
-    r"\b__(?:linux|x86_64|aarch64|i386)__\b": {"os.h", "os_linux.c", "inline.h"},
-    # Creation notes the date, and who finds the name taken is told the age.
+    r"\b__(?:linux|x86_64|aarch64|i386)__\b": {"os.h", "os_linux.c", "slipring/inline.h"},
+    # Creation records the date, and an error about a name that is taken tells the age.
     r"\bslr_os_realtime\b": {"os.h", "os_linux.c", "segment_create.c", "names.c"},
     r"\bCLOCK_REALTIME\b": {"os_linux.c"},
     r"\b(?:time|gettimeofday|timespec_get|ftime)\s*\(|\bCLOCK_(?!MONOTONIC\b|REALTIME\b)": set(),
     # Pointers are made to tables of words (segment.c), to the words behind a slot's header (slot.h,
-    # and the producer's way through them), to a message's bytes (copy.h), to a geometry that no
-    # longer changes (segment_open.c); and the fast structs point to words of layout.h, each by its
-    # own type.
+    # and the producer's way through them), to a message's bytes (copy.h), and to a geometry that no
+    # longer changes (segment_open.c). The fast structs point to words of layout.h, each by its own
+    # type.
     r"\(\s*(?:const\s+)?_Atomic\s+u?int\d+_t\s*\*\s*\)":
         {"sequence.h", "segment.c", "segment_open.c", "slot.h", "copy.h", "producer.c",
          "producer_publish.c", "consumer.c"},
-    r"\(\s*(?:const\s+)?uint(?:16|32|64)_t\s*\*\s*\)": {"producer.c", "consumer.c", "inline.h"},
+    r"\(\s*(?:const\s+)?uint(?:16|32|64)_t\s*\*\s*\)":
+        {"producer.c", "consumer.c", "slipring/inline.h"},
 }
 LINES = 600
+FOREIGN = "slipring/dlpack.h"  # kept as its authors wrote it
 
 
-def check_core(path, faults):
-    text = path.read_text()
-    code = re.sub(r"/\*.*?\*/", "", text, flags=re.S)
-    public = "slipring/" if path.parent.name == "slipring" else ""
-    mine = LEVEL.get(public + path.name, LEVEL.get(re.sub(r"(_\w+)?\.c$", ".h", path.name)))
+def name_of(path):
+    return str(path.relative_to(SRC if path.is_relative_to(SRC) else PUBLIC))
+
+
+def read_levels():
+    """The level of each file that the table of src/README.md names."""
+    rows = re.findall(r"^\| *\d+ *\|(.*)\|$", (SRC / "README.md").read_text(), re.M)
+    return {name: level for level, row in enumerate(rows) for name in re.findall(r"`([^`]+)`", row)}
+
+
+def includes_of(path):
+    code = re.sub(r"/\*.*?\*/", "", path.read_text(), flags=re.S)
+    return code, re.findall(r"^\s*#\s*include\s+(.*)", code, re.M)
+
+
+def level_of(name, levels):
+    """A .c file (x.c, x_part.c) stands with its header x.h unless the table names it."""
+    return levels.get(name, levels.get(re.sub(r"(_[a-z]+)?\.c$", ".h", name)))
+
+
+def check_arrows(path, name, includes, levels, faults):
+    mine = level_of(name, levels)
     if mine is None:
-        faults.append(f"{path.name}: not in the table of levels (tests/includes.py)")
+        faults.append(f"{name}: not in the table of levels of src/README.md")
         return
-    includes = re.findall(r"^\s*#\s*include\s+(.*)", code, re.M)
+    room = name.split("/")[0] if "/" in name else ""
     for include in includes:
-        level = LEVEL.get(include.strip('<"> '))
+        target = include.strip('<"> ')
+        level = levels.get(target)
         if level is None and '"' in include:
-            faults.append(f"{path.name}: {include} is not in the table of levels")
+            faults.append(f"{name}: {include} is not in the table of levels of src/README.md")
         elif level is not None and level >= mine + (path.suffix == ".c"):
-            faults.append(f"{path.name}: {include} is not below it")
+            faults.append(f"{name}: {include} is not below it")
+        if '"' in include and "/" in target and target.split("/")[0] not in (room, "base"):
+            faults.append(f"{name}: {include} belongs to another room")
+
+
+def check_core(path, levels, faults):
+    name = name_of(path)
+    code, includes = includes_of(path)
+    check_arrows(path, name, includes, levels, faults)
+    for include in includes:
         for pattern, places in PLACES.items():
-            if re.search(pattern, include) and path.name not in places:
-                faults.append(f"{path.name}: {include} outside its place ({sorted(places)})")
+            if re.search(pattern, include) and name not in places:
+                faults.append(f"{name}: {include} outside its place ({sorted(places)})")
     for pattern, places in TOKENS.items():
         for token in sorted(set(re.findall(pattern, code))):
-            if path.name not in places:
-                faults.append(f"{path.name}: {token} outside its place ({sorted(places)})")
+            if name not in places:
+                faults.append(f"{name}: {token} outside its place ({sorted(places)})")
+    text = path.read_text()
     if re.search(r"\b(?:TODO|FIXME|XXX)\b", text):
-        faults.append(f"{path.name}: a note to do something later")
+        faults.append(f"{name}: a note to do something later")
     if text.count("\n") > LINES:
-        faults.append(f"{path.name}: {text.count(chr(10))} lines, at most {LINES}")
+        faults.append(f"{name}: {text.count(chr(10))} lines, at most {LINES}")
 
 
-def check_program(path, faults):
-    for include in re.findall(r"^\s*#\s*include\s+(.*)", path.read_text(), re.M):
+def check_program(path, foreign, faults):
+    """It includes files beside it and public headers, and none of the foreign ones."""
+    where = path.relative_to(ROOT)
+    for include in includes_of(path)[1]:
         name = include.strip('"<> ')
         own = include.startswith('"') and (path.parent / name).exists() and "/" not in name
-        foreign = re.search(r"<(?:linux/|hwloc|urcu)", include)
-        if foreign or (include.startswith('"') and not own):
-            faults.append(f"{path.relative_to(ROOT)}: {include}: the public headers have to do")
+        if re.search(foreign, include) or (include.startswith('"') and not own):
+            faults.append(f"{where}: {include}: only the public headers may be used here")
+    lines = path.read_text().count("\n")
+    if lines > LINES:
+        faults.append(f"{where}: {lines} lines, at most {LINES}")
 
 
-def check_python(path, faults):
-    """The extension sees the interpreter, slipring's public headers and itself."""
-    for include in re.findall(r"^\s*#\s*include\s+(.*)", path.read_text(), re.M):
-        name = include.strip('"<> ')
-        own = include.startswith('"') and (path.parent / name).exists()
-        if re.search(r"<(?:linux/|hwloc|urcu|xxhash)", include) or (
-                include.startswith('"') and not own):
-            faults.append(f"{path.relative_to(ROOT)}: {include}: the public headers have to do")
-    if path.read_text().count("\n") > LINES:
-        faults.append(f"{path.relative_to(ROOT)}: more than {LINES} lines")
+def names(build, path):
+    """The text of a meson.build names the file, or adds a prefix to the rest of its name."""
+    suffix = f"(?:{re.escape(path.suffix)})?'"
+    rests = [path.stem[len(prefix):] for prefix in re.findall(r"'(\w+_)' \+", build)
+             if path.stem.startswith(prefix)]
+    return any(re.search(rf"'(?:[\w/]+/)?{name}{suffix}", build) for name in [path.stem, *rests])
 
 
-def check_built(directory, faults, within=""):
-    """within: the folder of the meson.build, where that lies above."""
-    listed = (ROOT / (within or directory) / "meson.build").read_text()
-    for path in sorted((ROOT / directory).glob("*.c*")):
-        if not re.search(rf"'(?:[\w/]+/)?{path.stem}(?:{re.escape(path.suffix)})?'", listed):
-            faults.append(f"{directory}/{path.name}: not named in {directory}/meson.build")
+def check_built(path, faults):
+    """The file is named in the meson.build beside it or in a folder above."""
+    for folder in path.parents:
+        build = folder / "meson.build"
+        if build.exists() and names(build.read_text(), path):
+            return
+        if folder == ROOT:
+            break
+    faults.append(f"{path.relative_to(ROOT)}: no meson.build names it")
 
 
 def main():
     faults = []
-    for directory in ("src", "src/cuda", "src/tools", "examples", "tests", "tests/arm", "tests/crash", "tests/cuda",
-                      "perf"):
-        check_built(directory, faults)
-    check_built("src/python/slipring", faults, "src/python")
-    core = sorted([*(ROOT / "include/slipring").glob("*.h"), *(ROOT / "src").glob("*.[ch]")])
+    levels = read_levels()
+    core, programs, extension = sorted((PUBLIC / "slipring").glob("*.h")), [], []
+    for path in sorted(SRC.rglob("*.[ch]")):
+        room = name_of(path).split("/")[0]
+        (programs if room in PROGRAMS else extension if room == PYTHON else core).append(path)
+    programs += sorted((ROOT / "examples").rglob("*.[ch]"))
     for path in core:
-        if path.name != "dlpack.h":
-            check_core(path, faults)
-    for path in sorted((ROOT / "src/python/slipring").glob("*.[ch]")):
-        check_python(path, faults)
-    programs = sorted(path for folder in ("src/cuda", "src/tools", "examples")
-                      for path in (ROOT / folder).glob("*.[ch]"))
+        if name_of(path) != FOREIGN:
+            check_core(path, levels, faults)
     for path in programs:
-        check_program(path, faults)
-    print("\n".join(faults) or f"includes: {len(core)} core files, {len(programs)} of programs")
-    return 1 if faults or not core else 0
+        check_program(path, r"<(?:linux/|hwloc|urcu)", faults)
+    for path in extension:
+        check_program(path, r"<(?:linux/|hwloc|urcu|xxhash)", faults)
+    for folder in ("src", "examples", "tests", "perf"):
+        for path in sorted((ROOT / folder).rglob("*.c*")):
+            if path.suffix in (".c", ".cpp"):
+                check_built(path, faults)
+    for name in levels:
+        if not any((folder / name).exists() for folder in (SRC, PUBLIC)):
+            faults.append(f"src/README.md: {name} is in the table of levels, and no such file exists")
+    seen = {"core": len(core), "programs": len(programs), "extension": len(extension)}
+    for group, least in AT_LEAST.items():
+        if seen[group] < least:
+            faults.append(f"{group}: {seen[group]} files seen, at least {least} expected; "
+                          "where did they go?")
+    print("\n".join(faults) or "includes: " + ", ".join(f"{n} of {g}" for g, n in seen.items()))
+    return 1 if faults else 0
 
 
 sys.exit(main())
