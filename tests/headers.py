@@ -4,7 +4,7 @@
 
 For each function of include/slipring/*.h: the comment right before it carries the lines Thread,
 Progress, Fork, Owner and Order with values of their closed sets, and Order names only edges of the
-table in src/sequence.h. And each library's map (src/cuda/slipring-cuda.map of cuda*.h, src/slipring.map
+table in src/base/sequence.h. And each library's map (src/cuda/slipring-cuda.map of cuda*.h, src/slipring.map
 of the others) exports exactly the functions declared SLIPRING_API.
 """
 import pathlib
@@ -50,7 +50,7 @@ def declarations(text):
 def main():
     faults, documented = [], 0
     exported = {name: set() for name in MAPS}
-    edges = set(re.findall(r"^ \* ([A-Z]{3,})  ", (ROOT / "src/sequence.h").read_text(), re.M))
+    edges = set(re.findall(r"^ \* ([A-Z]{3,})  ", (ROOT / "src/base/sequence.h").read_text(), re.M))
     for path in sorted((ROOT / "include/slipring").glob("*.h")):
         if path.name in FOREIGN:
             continue
@@ -80,7 +80,7 @@ def main():
                     faults.append(f"{where}: '{key}: {said[key]}' is not one of {VALUES[key]}")
             for edge in re.findall(r"\b[A-Z]{3,}\b", said.get("Order", "")):
                 if edge not in edges:
-                    faults.append(f"{where}: Order names {edge}, which src/sequence.h does not know")
+                    faults.append(f"{where}: Order names {edge}, which src/base/sequence.h does not know")
     for library, names in exported.items():
         mapped = set(re.findall(r"\bslipring_\w+(?=;)", (ROOT / library).read_text()))
         faults += [f"{library}: {name} is missing" for name in sorted(names - mapped)]

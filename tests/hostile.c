@@ -2,9 +2,9 @@
 #define _GNU_SOURCE
 #include "hostile.h"
 
-#include "group.h"
-#include "handle.h"
-#include "members.h"
+#include "ring/group.h"
+#include "ring/handle.h"
+#include "ring/members.h"
 #include "visit.h"
 
 #include <signal.h>

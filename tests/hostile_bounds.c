@@ -7,8 +7,8 @@
  * Faults: E2.
  */
 #define _GNU_SOURCE
-#include "group.h"
-#include "handle.h"
+#include "ring/group.h"
+#include "ring/handle.h"
 #include "hostile.h"
 #include "visit.h"
 

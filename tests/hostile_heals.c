@@ -6,10 +6,10 @@
  * lasting group is not led beyond what can be published.
  * Faults: E2.
  */
-#include "group.h"
-#include "handle.h"
+#include "ring/group.h"
+#include "ring/handle.h"
 #include "hostile.h"
-#include "members.h"
+#include "ring/members.h"
 
 #include <poll.h>
 

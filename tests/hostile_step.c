@@ -11,7 +11,7 @@
  */
 #define _GNU_SOURCE
 #include "crash/stepkill.h"
-#include "handle.h"
+#include "ring/handle.h"
 #include "hostile.h"
 #include "visit.h"
 

@@ -5,10 +5,10 @@
  * a lease that was freed, members and groups hidden, a hold or the flag of holds taken away.
  * Faults: E2.
  */
-#include "group.h"
-#include "handle.h"
+#include "ring/group.h"
+#include "ring/handle.h"
 #include "hostile.h"
-#include "members.h"
+#include "ring/members.h"
 
 static const struct stress block = {
     .geometry = SLIPRING_GEOMETRY_TENSOR, .bytes = 512, .slots = 8, .tables = 2};

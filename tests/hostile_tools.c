@@ -6,7 +6,7 @@
  * Faults: E2.
  */
 #define _GNU_SOURCE
-#include "handle.h"
+#include "ring/handle.h"
 #include "hostile.h"
 #include "tool.h"
 #include "visit.h"

@@ -31,30 +31,30 @@ AT_LEAST = {"core": 65, "programs": 34, "extension": 35}
 
 # A header (or a token) and the only files of the core that may have it.
 PLACES = {
-    r"<hwloc": {"topology.c"},
-    r"<urcu": {"registry.c", "reclaim.c"},
-    r"<linux/": {"os_linux.c"},
-    r"<xxhash\.h>": {"geometry.c", "producer_publish.c", "message.c", "reader.c"},
+    r"<hwloc": {"base/topology.c"},
+    r"<urcu": {"ring/ring_registry.c", "ring/reclaim.c"},
+    r"<linux/": {"base/os_linux.c"},
+    r"<xxhash\.h>": {"ring/geometry.c", "ring/producer_publish.c", "ring/message.c", "ring/consumer_overwrite.c"},
     r"<cuda|<Python\.h>": set(),
 }
 TOKENS = {
-    r"\bmemory_order_|\b__ATOMIC_": {"sequence.h", "wait.c", "slipring/inline.h"},
+    r"\bmemory_order_|\b__ATOMIC_": {"base/sequence.h", "base/wait.c", "slipring/inline.h"},
     # Without _explicit the order would be a silent seq_cst.
     r"\batomic_(?:load|store|exchange|fetch_\w+|compare_\w+)\b(?<!_explicit)": set(),
-    r"\b__(?:linux|x86_64|aarch64|i386)__\b": {"os.h", "os_linux.c", "slipring/inline.h"},
+    r"\b__(?:linux|x86_64|aarch64|i386)__\b": {"base/os.h", "base/os_linux.c", "slipring/inline.h"},
     # Creation records the date, and an error about a name that is taken tells the age.
-    r"\bslr_os_realtime\b": {"os.h", "os_linux.c", "segment_create.c", "names.c"},
-    r"\bCLOCK_REALTIME\b": {"os_linux.c"},
+    r"\bslr_os_realtime\b": {"base/os.h", "base/os_linux.c", "ring/segment_create.c", "ring/ring_name.c"},
+    r"\bCLOCK_REALTIME\b": {"base/os_linux.c"},
     r"\b(?:time|gettimeofday|timespec_get|ftime)\s*\(|\bCLOCK_(?!MONOTONIC\b|REALTIME\b)": set(),
     # Pointers are made to tables of words (segment.c), to the words behind a slot's header (slot.h,
     # and the producer's way through them), to a message's bytes (copy.h), and to a geometry that no
     # longer changes (segment_open.c). The fast structs point to words of layout.h, each by its own
     # type.
     r"\(\s*(?:const\s+)?_Atomic\s+u?int\d+_t\s*\*\s*\)":
-        {"sequence.h", "segment.c", "segment_open.c", "slot.h", "copy.h", "producer.c",
-         "producer_publish.c", "consumer.c"},
+        {"base/sequence.h", "ring/segment.c", "ring/segment_open.c", "ring/slot.h", "base/copy.h", "ring/producer.c",
+         "ring/producer_publish.c", "ring/consumer.c"},
     r"\(\s*(?:const\s+)?uint(?:16|32|64)_t\s*\*\s*\)":
-        {"producer.c", "consumer.c", "slipring/inline.h"},
+        {"ring/producer.c", "ring/consumer.c", "slipring/inline.h"},
 }
 LINES = 600
 FOREIGN = "slipring/dlpack.h"  # kept as its authors wrote it
@@ -77,7 +77,8 @@ def includes_of(path):
 
 def level_of(name, levels):
     """A .c file (x.c, x_part.c) stands with its header x.h unless the table names it."""
-    return levels.get(name, levels.get(re.sub(r"(_[a-z]+)?\.c$", ".h", name)))
+    own, shared = re.sub(r"\.c$", ".h", name), re.sub(r"(_[a-z]+)?\.c$", ".h", name)
+    return levels.get(name, levels.get(own, levels.get(shared)))
 
 
 def check_arrows(path, name, includes, levels, faults):

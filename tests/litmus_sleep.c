@@ -12,7 +12,7 @@
  */
 #define _GNU_SOURCE
 #include "futex_watch.h"
-#include "handle.h"
+#include "ring/handle.h"
 #include "litmus.h"
 
 #include <fcntl.h>

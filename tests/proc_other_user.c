@@ -8,8 +8,8 @@
  * Faults: E5, E7.
  */
 #define _GNU_SOURCE
-#include "names.h"
-#include "os.h"
+#include "ring/ring_name.h"
+#include "base/os.h"
 #include "proc.h"
 
 #include <fcntl.h>

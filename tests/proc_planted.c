@@ -7,7 +7,7 @@
  * Faults: E4.
  */
 #define _GNU_SOURCE
-#include "names.h"
+#include "ring/ring_name.h"
 #include "proc.h"
 
 #include <fcntl.h>

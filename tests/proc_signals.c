@@ -8,7 +8,7 @@
  * Faults: B6.
  */
 #define _GNU_SOURCE
-#include "handle.h"
+#include "ring/handle.h"
 #include "proc.h"
 
 #include <signal.h>

@@ -6,7 +6,7 @@
  * they do not count as published once the sequences before them are.
  * Faults: A2.
  */
-#include "layout.h"
+#include "ring/layout.h"
 #include "proc.h"
 
 #include <sys/mman.h>

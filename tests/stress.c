@@ -4,8 +4,8 @@
 
 #include "crowd.h"
 #include "footprint.h"
-#include "handle.h"
-#include "members.h"
+#include "ring/handle.h"
+#include "ring/members.h"
 #include "visit.h"
 
 #include <fcntl.h>

@@ -5,9 +5,9 @@
  * and other headers, batches and producers follow each other.
  */
 #define _GNU_SOURCE
-#include "acquire.h"
-#include "handle.h"
-#include "slot.h"
+#include "ring/acquire.h"
+#include "ring/handle.h"
+#include "ring/slot.h"
 #include "test.h"
 
 #include <slipring/inline.h>

@@ -11,8 +11,8 @@
 
 #include <slipring/device.h>
 
-#include "members.h"
-#include "slot.h"
+#include "ring/members.h"
+#include "ring/slot.h"
 
 #define SLOTS 1024u /* a compact ring has no fewer: a page, which may be of 64 KiB */
 

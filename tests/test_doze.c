@@ -12,9 +12,9 @@
  */
 #define _GNU_SOURCE
 #include "futex_watch.h"
-#include "handle.h"
+#include "ring/handle.h"
 #include "proc.h"
-#include "sequence.h"
+#include "base/sequence.h"
 
 #define HOW (&proc_rings[0])
 #define WAIT_MS 60000             /* longer than a script ever takes */

@@ -6,7 +6,7 @@
  * Faults: D2.
  */
 #define _GNU_SOURCE
-#include "handle.h"
+#include "ring/handle.h"
 #include "test.h"
 
 #include <fcntl.h>

@@ -3,7 +3,7 @@
  * Proves: a config becomes the geometry that ring.h and layout.h say, or is refused, changing
  * nothing, with a text that names the culprit or the cure.
  */
-#include "segment.h"
+#include "ring/segment.h"
 #include "test.h"
 
 #define MIB (UINT64_C(1) << 20)

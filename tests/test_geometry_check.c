@@ -5,7 +5,7 @@
  * changed bit of one, under a right checksum, gets past the check into anything unsound.
  * Faults: C7, E1.
  */
-#include "segment.h"
+#include "ring/segment.h"
 #include "test.h"
 
 static struct slr_geometry g;

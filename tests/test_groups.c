@@ -7,7 +7,7 @@
  * kept from joining by a stopped process is told so.
  */
 #define _GNU_SOURCE
-#include "layout.h"
+#include "ring/layout.h"
 #include "proc.h"
 
 #include <fcntl.h>

@@ -7,7 +7,7 @@
  * Faults: D3.
  */
 #define _GNU_SOURCE
-#include "handle.h"
+#include "ring/handle.h"
 #include "proc.h"
 
 #include <fcntl.h>

@@ -6,8 +6,8 @@
 #define _GNU_SOURCE
 #include "proc.h"
 
-#include "handle.h"
-#include "sequence.h"
+#include "ring/handle.h"
+#include "base/sequence.h"
 
 #define START (UINT64_MAX - 9)
 

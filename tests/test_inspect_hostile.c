@@ -8,9 +8,9 @@
 #define _GNU_SOURCE
 #include "proc.h"
 
-#include "group.h"
-#include "handle.h"
-#include "members.h"
+#include "ring/group.h"
+#include "ring/handle.h"
+#include "ring/members.h"
 
 #define START (UINT64_MAX - 9)
 #define PUBLISHED 12u /* past the wrap of sequences */

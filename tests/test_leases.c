@@ -11,8 +11,8 @@
 
 #include <slipring/device.h>
 
-#include "group.h"
-#include "members.h"
+#include "ring/group.h"
+#include "ring/members.h"
 
 static struct slipring_consumer *join(struct slipring_ring *ring)
 {

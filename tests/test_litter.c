@@ -8,11 +8,11 @@
  * Faults: A8, C6.
  */
 #define _GNU_SOURCE
-#include "handle.h"
-#include "names.h"
-#include "os.h"
+#include "ring/handle.h"
+#include "ring/ring_name.h"
+#include "base/os.h"
 #include "proc.h"
-#include "sequence.h"
+#include "base/sequence.h"
 
 #include <fcntl.h>
 #include <signal.h>

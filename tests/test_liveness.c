@@ -7,8 +7,8 @@
  * Faults: C3, B1.
  */
 #define _GNU_SOURCE
-#include "liveness.h"
-#include "os.h"
+#include "base/liveness.h"
+#include "base/os.h"
 #include "test.h"
 
 #include <dirent.h>

@@ -6,8 +6,8 @@
  * Faults: E4, E5, E6.
  */
 #define _GNU_SOURCE
-#include "handle.h"
-#include "names.h"
+#include "ring/handle.h"
+#include "ring/ring_name.h"
 #include "proc.h"
 
 #include <fcntl.h>

@@ -6,7 +6,7 @@
  * Faults: D7.
  */
 #define _GNU_SOURCE
-#include "names.h"
+#include "ring/ring_name.h"
 #include "proc.h"
 
 #include <dirent.h>

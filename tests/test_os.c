@@ -4,9 +4,9 @@
  * its error codes; that none of it changes errno; and the texts and the log of error.h.
  */
 #define _GNU_SOURCE
-#include "error.h"
+#include "base/error.h"
 #include "kernel.h"
-#include "os.h"
+#include "base/os.h"
 #include "test.h"
 
 #include <fcntl.h>

@@ -7,8 +7,8 @@
  */
 #include "proc.h"
 
-#include "handle.h"
-#include "slot.h"
+#include "ring/handle.h"
+#include "ring/slot.h"
 
 static void claims(const struct proc_ring *how)
 {

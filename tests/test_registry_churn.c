@@ -7,7 +7,7 @@
  * Faults: C5.
  */
 #define _GNU_SOURCE
-#include "handle.h"
+#include "ring/handle.h"
 #include "test.h"
 
 #include <dirent.h>

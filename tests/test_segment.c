@@ -6,10 +6,10 @@
  * Faults: D8, E3.
  */
 #define _GNU_SOURCE
-#include "group.h"
-#include "handle.h"
-#include "sequence.h"
-#include "slot.h"
+#include "ring/group.h"
+#include "ring/handle.h"
+#include "base/sequence.h"
+#include "ring/slot.h"
 #include "test.h"
 
 #include <signal.h>

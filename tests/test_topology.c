@@ -8,7 +8,7 @@
 #define _GNU_SOURCE
 #include "kernel.h"
 #include "test.h"
-#include "topology.h"
+#include "base/topology.h"
 
 #include <slipring/ring.h>
 

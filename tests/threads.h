@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The peers of a ring as threads over one mapping, so that ThreadSanitizer sees both sides of each
- * edge of src/sequence.h (it sees nothing where the two map the ring at different addresses). A
+ * edge of src/base/sequence.h (it sees nothing where the two map the ring at different addresses). A
  * role is a function; a variant lists who takes part. All read with plain loads what they were
  * given, until it is given back, and never what may be taken away meanwhile: who can be evicted
  * leaves the payload alone.
@@ -9,9 +9,9 @@
 #ifndef THREADS_H
 #define THREADS_H
 
-#include "handle.h"
+#include "ring/handle.h"
 #include "proc.h"
-#include "slot.h"
+#include "ring/slot.h"
 
 #include <pthread.h>
 #include <stdatomic.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Proves, under ThreadSanitizer: in overwrite rings held slots are read without a race, and the
- * validated copy-out (src/copy.h), annotated as the one exception, is all that races: with
+ * validated copy-out (src/base/copy.h), annotated as the one exception, is all that races: with
  * copiers, holders, readers of the newest, who comes and goes, and a producer that is relieved.
  */
 #include "threads.h"

@@ -4,7 +4,7 @@
  * is acquired, or once more after its release, and a producer that writes one once more after
  * publishing it, are reported; the same without the wrong access is not.
  */
-#include "handle.h"
+#include "ring/handle.h"
 #include "proc.h"
 
 #include <pthread.h>

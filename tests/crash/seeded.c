@@ -6,7 +6,7 @@
 #define _GNU_SOURCE
 #include "op.h"
 
-#include "group.h"
+#include "ring/group.h"
 #include "stepkill.h"
 
 #include <errno.h>

@@ -9,10 +9,10 @@
 #ifndef FUZZ_H
 #define FUZZ_H
 
-#include "group.h"
-#include "handle.h"
-#include "members.h"
-#include "slot.h"
+#include "ring/group.h"
+#include "ring/handle.h"
+#include "ring/members.h"
+#include "ring/slot.h"
 
 #include <slipring/slipring.h>
 

@@ -5,7 +5,7 @@
  */
 #define _GNU_SOURCE
 #include "fuzz.h"
-#include "names.h"
+#include "ring/ring_name.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -48,47 +48,47 @@
 #define MODEL_WORDS 1 /* of payload in a slot */
 #endif
 
-#include "handle.h"
+#include "ring/handle.h"
 
-#include "wait.c"
+#include "base/wait.c"
 
-#include "members.c"
+#include "ring/members.c"
 
-#include "hold.c"
+#include "ring/hold.c"
 
-#include "lease.c"
+#include "ring/lease.c"
 
 #define find group_find
-#include "group.c"
+#include "ring/group.c"
 #undef find
 
-#include "gate.c"
+#include "ring/gate.c"
 
-#include "message.c"
+#include "ring/message.c"
 
-#include "acquire.c"
+#include "ring/acquire.c"
 
 #define find_next reader_find_next
 #define set_view reader_set_view
-#include "reader.c"
+#include "ring/consumer_overwrite.c"
 #undef find_next
 #undef set_view
 
 #define set_fast producer_set_fast
 #define check_config producer_check_config
-#include "producer.c"
-#include "producer_publish.c"
+#include "ring/producer.c"
+#include "ring/producer_publish.c"
 #undef set_fast
 #undef check_config
 #undef FAST_BYTES
 
-#include "consumer.c"
+#include "ring/consumer.c"
 
-#include "reclaim.c"
+#include "ring/reclaim.c"
 
-#include "device.c"
+#include "ring/consumer_device.c"
 
-#include "device_producer.c"
+#include "ring/producer_device.c"
 
 /* ---- the ring ---- */
 

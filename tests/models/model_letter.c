@@ -12,7 +12,7 @@
 #define MODEL_GROUPS 1
 #include "core.h"
 
-#include "inspect.c"
+#include "ring/ring_inspect.c"
 
 #ifdef CRASH
 static void *reaper(void *context)

@@ -4,7 +4,7 @@
 
 One at a time, in a copy of the tree below DIR, each memory order is weakened by one step and each
 logic error of logic.txt put in; what it needs is built and the suites run, cheapest first, until one
-fails: that one caught it. Orders: those written in src/sequence.h and slipring/inline.h, nowhere
+fails: that one caught it. Orders: those written in src/base/sequence.h and slipring/inline.h, nowhere
 else, and each fence where it is called.
 
 An order that nothing catches must be stronger than needed, and its comment must say so: the word
@@ -42,7 +42,7 @@ HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 RESULTS = HERE / "results.md"
 NOT_COPIED = {".git", "build"}
-SEQUENCE = "src/sequence.h"
+SEQUENCE = "src/base/sequence.h"
 INLINE = "include/slipring/inline.h"
 # The rooms of src that are not the core. Fences are looked for in all other files of src.
 NOT_CORE = {"cuda", "tools", "python"}
@@ -79,23 +79,23 @@ SAMPLED = ["unit", "proc", "tsan", "explorer"]  # quick, and sure to catch again
 AGAIN = 3
 # The models that run a file's code most, tried first.
 CLIENTS = {
-    "crowd": "src/wait.c",
-    "lasting": "src/members.c",
-    "letter": "src/inspect.c src/lease.c",
-    "device": "src/device.c",
-    "stamp": "src/device_producer.c",
-    "foreign": "src/acquire.c src/members.c",
-    "gone": "src/acquire.c src/gate.c",
-    "join": "src/consumer.c src/gate.c",
-    "publish": "src/producer_publish.c src/acquire.c include/slipring/inline.h",
-    "sleep": "src/wait.c include/slipring/inline.h",
-    "copy": "src/producer.c src/reader.c src/slot.h",
-    "hold": "src/hold.c",
-    "evict": "src/lease.c src/gate.c",
-    "group": "src/lease.c",
-    "attach": "src/members.c",
-    "takeover": "src/producer.c src/producer_publish.c",
-    "end": "src/group.c",
+    "crowd": "src/base/wait.c",
+    "lasting": "src/ring/members.c",
+    "letter": "src/ring/ring_inspect.c src/ring/lease.c",
+    "device": "src/ring/consumer_device.c",
+    "stamp": "src/ring/producer_device.c",
+    "foreign": "src/ring/acquire.c src/ring/members.c",
+    "gone": "src/ring/acquire.c src/ring/gate.c",
+    "join": "src/ring/consumer.c src/ring/gate.c",
+    "publish": "src/ring/producer_publish.c src/ring/acquire.c include/slipring/inline.h",
+    "sleep": "src/base/wait.c include/slipring/inline.h",
+    "copy": "src/ring/producer.c src/ring/consumer_overwrite.c src/ring/slot.h",
+    "hold": "src/ring/hold.c",
+    "evict": "src/ring/lease.c src/ring/gate.c",
+    "group": "src/ring/lease.c",
+    "attach": "src/ring/members.c",
+    "takeover": "src/ring/producer.c src/ring/producer_publish.c",
+    "end": "src/ring/group.c",
 }
 BRIEFLY = {"SLIPRING_KILLS": "2000", "SLIPRING_SECONDS": "5", "GENMC": "none"}
 IN_MESON = {"explorer": "models", "tsan": "threads"}

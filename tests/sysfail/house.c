@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The house of a scenario: its ring, its members, and what they must see after each victim. */
 #define _GNU_SOURCE
-#include "handle.h"
+#include "ring/handle.h"
 #include "heap.h"
-#include "os.h"
+#include "base/os.h"
 #include "scenario.h"
 
 #include <dirent.h>
