@@ -1,22 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/*
- * Handing slots in GPU memory on: one message with the plan, and the memory's descriptor. Descriptors
- * go by SCM_RIGHTS, which needs no common process or network namespace, as taking one out of another
- * process would.
- */
+/* Handing slots in GPU memory on: one message with the plan, and the memory's descriptor. */
 #define _GNU_SOURCE
+#include "base/socket.h"
 #include "slots.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
 #define CALL_SEND "slipring_cuda_slots_send"
 #define CALL_RECEIVE "slipring_cuda_slots_receive"
-#define DESCRIPTORS_MAX 4 /* room, so that a wrong sender's are seen and closed */
 #define BYTES_MAX (UINT64_C(1) << 62)
 
 /* ---- sending ---- */
@@ -28,104 +21,26 @@ int slipring_cuda_slots_send(const struct slipring_cuda_slots *slots, int socket
     if (unusable != 0) {
         return unusable;
     }
-    union {
-        char bytes[CMSG_SPACE(sizeof(int))];
-        struct cmsghdr align;
-    } control;
-    memset(&control, 0, sizeof control);
-    size_t sent = 0;
-    while (sent < sizeof slots->plan) {
-        struct iovec part = {.iov_base = (char *)(uintptr_t)&slots->plan + sent,
-                             .iov_len = sizeof slots->plan - sent};
-        struct msghdr head = {.msg_iov = &part, .msg_iovlen = 1};
-        if (sent == 0) { /* the descriptor goes with the first byte */
-            head.msg_control = control.bytes;
-            head.msg_controllen = sizeof control.bytes;
-            struct cmsghdr *rights = CMSG_FIRSTHDR(&head);
-            rights->cmsg_level = SOL_SOCKET;
-            rights->cmsg_type = SCM_RIGHTS;
-            rights->cmsg_len = CMSG_LEN(sizeof(int));
-            memcpy(CMSG_DATA(rights), &slots->descriptor, sizeof(int));
-        }
-        const ssize_t count = sendmsg(socket, &head, MSG_NOSIGNAL);
-        if (count < 0 && errno == EINTR) {
-            continue;
-        }
-        if (count < 0) {
-            const int code = -errno;
-            return slr_cuda_error(error, code, "sendmsg",
-                                  "cannot send over descriptor %d (errno %d): it must be a "
-                                  "connected AF_UNIX socket whose other end is open%s",
-                                  socket, -code,
-                                  sent != 0 ? "; part of it was sent, so close it" : "");
-        }
-        sent += (size_t)count;
+    const struct slr_descriptors descriptors = {.fd = {slots->descriptor}, .count = 1};
+    size_t sent;
+    const int code = slr_socket_send(socket, &slots->plan, sizeof slots->plan, &descriptors, &sent);
+    if (code < 0) {
+        return slr_cuda_error(error, code, "sendmsg",
+                              "cannot send over descriptor %d (errno %d): it must be a connected "
+                              "AF_UNIX socket whose other end is open%s",
+                              socket, -code, sent != 0 ? "; part of it was sent, so close it" : "");
     }
     return 0;
 }
 
 /* ---- receiving ---- */
 
-/* Keep the first descriptors that came; close what is beyond the room. */
-static void collect(struct msghdr *head, int *descriptors, uint32_t *count)
-{
-    for (struct cmsghdr *at = CMSG_FIRSTHDR(head); at != NULL; at = CMSG_NXTHDR(head, at)) {
-        if (at->cmsg_level != SOL_SOCKET || at->cmsg_type != SCM_RIGHTS) {
-            continue;
-        }
-        const size_t sent = (at->cmsg_len - CMSG_LEN(0)) / sizeof(int);
-        for (size_t i = 0; i < sent; i++) {
-            int fd;
-            memcpy(&fd, CMSG_DATA(at) + i * sizeof fd, sizeof fd);
-            if (*count < DESCRIPTORS_MAX) {
-                descriptors[(*count)++] = fd;
-            } else {
-                close(fd);
-            }
-        }
-    }
-}
-
-/* 0, -EPIPE, -EMFILE, -EBADMSG or the errno of recvmsg; descriptors are to be closed in any case. */
-static int receive_plan(int socket, struct slr_cuda_slots_plan *plan, int *descriptors,
-                        uint32_t *count)
-{
-    union {
-        char bytes[CMSG_SPACE(DESCRIPTORS_MAX * sizeof(int))];
-        struct cmsghdr align;
-    } control;
-    size_t filled = 0;
-    while (filled < sizeof *plan) {
-        struct iovec part = {.iov_base = (char *)plan + filled, .iov_len = sizeof *plan - filled};
-        struct msghdr head = {.msg_iov = &part,
-                              .msg_iovlen = 1,
-                              .msg_control = control.bytes,
-                              .msg_controllen = sizeof control.bytes};
-        const ssize_t got = recvmsg(socket, &head, MSG_CMSG_CLOEXEC);
-        if (got < 0 && errno == EINTR) {
-            continue;
-        }
-        if (got < 0) {
-            return -errno;
-        }
-        collect(&head, descriptors, count);
-        if ((head.msg_flags & MSG_CTRUNC) != 0) {
-            return *count == 0 ? -EMFILE : -EBADMSG;
-        }
-        if (got == 0) {
-            return filled == 0 ? -EPIPE : -EBADMSG;
-        }
-        filled += (size_t)got;
-        if (filled >= sizeof plan->magic && plan->magic != SLR_CUDA_SLOTS_MAGIC) {
-            return -EBADMSG; /* who sends something else may send less than a plan */
-        }
-    }
-    return *count == 1 ? 0 : -EBADMSG;
-}
-
 /* Is the plan one that this library makes? Its fields are looked at when they are laid out. */
-static int check_plan(const struct slr_cuda_slots_plan *plan)
+static int check_plan(const struct slr_cuda_slots_plan *plan, uint32_t descriptors)
 {
+    if (descriptors != 1) {
+        return -EBADMSG;
+    }
     if (plan->version != SLR_CUDA_SLOTS_VERSION) {
         return -EPROTONOSUPPORT;
     }
@@ -176,7 +91,8 @@ static int import(struct slipring_cuda_slots *slots, int descriptor, struct slip
 }
 
 static int receive(struct slipring_cuda *cuda, const struct slr_cuda_slots_plan *plan,
-                   int *descriptor, struct slipring_cuda_slots **out, struct slipring_error *error)
+                   struct slr_descriptors *descriptors, struct slipring_cuda_slots **out,
+                   struct slipring_error *error)
 {
     struct slipring_cuda_slots *slots = NULL;
     int code = slr_cuda_slots_new(cuda, plan, true, &slots, CALL_RECEIVE, error);
@@ -189,13 +105,13 @@ static int receive(struct slipring_cuda *cuda, const struct slr_cuda_slots_plan 
                               " of the fields: no slots sent by slipring_cuda_slots_send()",
                               slots->plan.stride, slots->plan.slot_bytes);
     }
-    code = code != 0 ? code : import(slots, *descriptor, error);
+    code = code != 0 ? code : import(slots, descriptors->fd[0], error);
     if (code != 0) {
         slipring_cuda_slots_close(slots);
         return code;
     }
-    slots->descriptor = *descriptor;
-    *descriptor = -1;
+    slots->descriptor = descriptors->fd[0];
+    descriptors->count = 0;
     *out = slots;
     return 0;
 }
@@ -204,24 +120,20 @@ int slipring_cuda_slots_receive(struct slipring_cuda *cuda, int socket,
                                 struct slipring_cuda_slots **slots, struct slipring_error *error)
 {
     struct slr_cuda_slots_plan plan;
-    int descriptors[DESCRIPTORS_MAX] = {-1, -1, -1, -1};
-    uint32_t count = 0;
+    struct slr_descriptors descriptors;
     const int unusable = slr_cuda_unusable(cuda, CALL_RECEIVE, error);
     if (unusable != 0) {
         return unusable;
     }
     memset(&plan, 0, sizeof plan);
-    int code = receive_plan(socket, &plan, descriptors, &count);
-    code = code != 0 ? code : check_plan(&plan);
+    int code =
+        slr_socket_receive(socket, &plan, sizeof plan, SLR_CUDA_SLOTS_MAGIC, 1, &descriptors);
+    code = code != 0 ? code : check_plan(&plan, descriptors.count);
     if (code != 0) {
         (void)fail_receive(code, socket, error);
     } else {
-        code = receive(cuda, &plan, &descriptors[0], slots, error);
+        code = receive(cuda, &plan, &descriptors, slots, error);
     }
-    for (uint32_t i = 0; i < DESCRIPTORS_MAX; i++) {
-        if (descriptors[i] >= 0) {
-            close(descriptors[i]);
-        }
-    }
+    slr_descriptors_close(&descriptors);
     return code;
 }

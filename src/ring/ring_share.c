@@ -13,18 +13,15 @@
 #include "base/os.h"
 #include "ring/ring_registry.h"
 #include "base/sequence.h"
+#include "base/socket.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
-#include <string.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
 #define CALL_SEND "slipring_ring_send"
 #define CALL_RECEIVE "slipring_ring_receive"
 #define MAGIC UINT64_C(0x444e455350494c53) /* "SLIPSEND" */
-#define DESCRIPTORS_MAX 4                  /* room, so that a wrong sender's are seen and closed */
 
 struct message {
     uint64_t magic;
@@ -70,33 +67,15 @@ int slipring_ring_from_fds(int data_fd, int control_fd, struct slipring_ring **r
 
 /* ---- sending ---- */
 
-static int send_message(int socket, const struct message *message, const int *descriptors)
+/* A description of our own for the receiver: 0 or a negative errno. */
+static int add_description(struct slr_descriptors *descriptors, int fd, int access)
 {
-    union {
-        char bytes[CMSG_SPACE(2 * sizeof(int))];
-        struct cmsghdr align;
-    } control;
-    struct iovec part = {.iov_base = (void *)(uintptr_t)message, .iov_len = sizeof *message};
-    const size_t size = message->descriptors * sizeof(int);
-    struct msghdr head = {.msg_iov = &part,
-                          .msg_iovlen = 1,
-                          .msg_control = control.bytes,
-                          .msg_controllen = CMSG_SPACE(size)};
-    memset(&control, 0, sizeof control);
-    struct cmsghdr *rights = CMSG_FIRSTHDR(&head);
-    rights->cmsg_level = SOL_SOCKET;
-    rights->cmsg_type = SCM_RIGHTS;
-    rights->cmsg_len = CMSG_LEN(size);
-    memcpy(CMSG_DATA(rights), descriptors, size);
-
-    ssize_t count;
-    do {
-        count = sendmsg(socket, &head, MSG_NOSIGNAL);
-    } while (count < 0 && errno == EINTR);
-    if (count < 0) {
-        return -errno;
+    const int opened = slr_os_reopen(fd, access);
+    if (opened < 0) {
+        return opened;
     }
-    return count == (ssize_t)sizeof *message ? 0 : -EIO; /* 16 bytes go whole or not at all */
+    descriptors->fd[descriptors->count++] = opened;
+    return 0;
 }
 
 int slipring_ring_send(struct slipring_ring *ring, int socket, uint32_t flags,
@@ -116,18 +95,17 @@ int slipring_ring_send(struct slipring_ring *ring, int socket, uint32_t flags,
     }
     const struct message message = {
         .magic = MAGIC, .version = SLR_LAYOUT_VERSION, .descriptors = read_only ? 1 : 2};
-    int descriptors[2] = {-1, -1};
-    int code = 0;
-    descriptors[0] = slr_os_reopen(segment->data_fd, O_RDONLY);
-    if (descriptors[0] >= 0 && !read_only) {
-        descriptors[1] = slr_os_reopen(segment->control_fd, O_RDWR);
+    struct slr_descriptors descriptors = {.count = 0};
+    int code = add_description(&descriptors, segment->data_fd, O_RDONLY);
+    if (code == 0 && !read_only) {
+        code = add_description(&descriptors, segment->control_fd, O_RDWR);
     }
-    if (descriptors[0] < 0 || (!read_only && descriptors[1] < 0)) {
-        code = descriptors[0] < 0 ? descriptors[0] : descriptors[1];
+    if (code < 0) {
         code = code == -EACCES ? -EPERM : code;
         (void)slr_fail(error, code, "open", "cannot open the ring's files anew (errno %d)", -code);
     } else {
-        code = send_message(socket, &message, descriptors);
+        size_t sent;
+        code = slr_socket_send(socket, &message, sizeof message, &descriptors, &sent);
         if (code < 0) {
             (void)slr_fail(error, code, "sendmsg",
                            "cannot send over descriptor %d (errno %d): it must be a connected "
@@ -135,80 +113,18 @@ int slipring_ring_send(struct slipring_ring *ring, int socket, uint32_t flags,
                            socket, -code);
         }
     }
-    for (int i = 0; i < 2; i++) {
-        if (descriptors[i] >= 0) {
-            close(descriptors[i]);
-        }
-    }
+    slr_descriptors_close(&descriptors);
     return code;
 }
 
 /* ---- receiving ---- */
 
-/* Collect the descriptors of one received part; those beyond the room are closed. */
-static void collect(struct msghdr *head, int *descriptors, uint32_t *count)
+static int check_message(const struct message *message, uint32_t descriptors)
 {
-    for (struct cmsghdr *at = CMSG_FIRSTHDR(head); at != NULL; at = CMSG_NXTHDR(head, at)) {
-        if (at->cmsg_level != SOL_SOCKET || at->cmsg_type != SCM_RIGHTS) {
-            continue;
-        }
-        const size_t sent = (at->cmsg_len - CMSG_LEN(0)) / sizeof(int);
-        for (size_t i = 0; i < sent; i++) {
-            int fd;
-            memcpy(&fd, CMSG_DATA(at) + i * sizeof fd, sizeof fd);
-            if (*count < DESCRIPTORS_MAX) {
-                descriptors[(*count)++] = fd;
-            } else {
-                close(fd);
-            }
-        }
+    if (message->descriptors != descriptors || descriptors < 1 || descriptors > 2) {
+        return -EBADMSG;
     }
-}
-
-/* 0, -EPIPE, -EMFILE, -EBADMSG or the errno of recvmsg; descriptors are to be closed in any case. */
-static int receive_message(int socket, struct message *message, int *descriptors, uint32_t *count)
-{
-    union {
-        char bytes[CMSG_SPACE(DESCRIPTORS_MAX * sizeof(int))];
-        struct cmsghdr align;
-    } control;
-    size_t filled = 0;
-
-    while (filled < sizeof *message) {
-        struct iovec part = {.iov_base = (char *)message + filled,
-                             .iov_len = sizeof *message - filled};
-        struct msghdr head = {.msg_iov = &part,
-                              .msg_iovlen = 1,
-                              .msg_control = control.bytes,
-                              .msg_controllen = sizeof control.bytes};
-        const ssize_t got = recvmsg(socket, &head, MSG_CMSG_CLOEXEC);
-        if (got < 0) {
-            if (errno == EINTR) {
-                continue;
-            }
-            return -errno;
-        }
-        collect(&head, descriptors, count);
-        if ((head.msg_flags & MSG_CTRUNC) != 0) {
-            /* Also what the kernel says when this process has no descriptor left. */
-            const int spare = fcntl(socket, F_DUPFD_CLOEXEC, 0);
-            if (spare < 0) {
-                return -errno;
-            }
-            close(spare);
-            return *count < 2 ? -EMFILE : -EBADMSG;
-        }
-        if (got == 0) {
-            return filled == 0 ? -EPIPE : -EBADMSG;
-        }
-        filled += (size_t)got;
-    }
-    const bool known =
-        message->magic == MAGIC && message->descriptors == *count && *count >= 1 && *count <= 2;
-    if (known && message->version != SLR_LAYOUT_VERSION) {
-        return -EPROTONOSUPPORT;
-    }
-    return known ? 0 : -EBADMSG;
+    return message->version == SLR_LAYOUT_VERSION ? 0 : -EPROTONOSUPPORT;
 }
 
 static int fail_receive(int code, int socket, struct slipring_error *error)
@@ -229,21 +145,20 @@ static int fail_receive(int code, int socket, struct slipring_error *error)
 int slipring_ring_receive(int socket, struct slipring_ring **ring, struct slipring_error *error)
 {
     SLR_NOT_CANCELLED;
-    int descriptors[DESCRIPTORS_MAX] = {-1, -1, -1, -1};
-    uint32_t count = 0;
+    struct slr_descriptors descriptors;
     struct message message;
 
     if (ring == NULL) {
         return slr_fail(error, -EINVAL, CALL_RECEIVE, "ring is NULL");
     }
-    int code = receive_message(socket, &message, descriptors, &count);
+    int code = slr_socket_receive(socket, &message, sizeof message, MAGIC, 2, &descriptors);
+    code = code < 0 ? code : check_message(&message, descriptors.count);
     if (code < 0) {
         (void)fail_receive(code, socket, error);
     } else {
-        code = slipring_ring_from_fds(descriptors[0], descriptors[1], ring, error);
+        const int control_fd = descriptors.count == 2 ? descriptors.fd[1] : -1;
+        code = slipring_ring_from_fds(descriptors.fd[0], control_fd, ring, error);
     }
-    for (uint32_t i = 0; i < count; i++) {
-        close(descriptors[i]);
-    }
+    slr_descriptors_close(&descriptors);
     return code;
 }
