@@ -8,8 +8,8 @@
  */
 #include "ring/group.h"
 #include "ring/handle.h"
-#include "hostile.h"
 #include "ring/members.h"
+#include "hostile.h"
 
 #include <poll.h>
 

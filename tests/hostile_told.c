@@ -7,8 +7,8 @@
  */
 #include "ring/group.h"
 #include "ring/handle.h"
-#include "hostile.h"
 #include "ring/members.h"
+#include "hostile.h"
 
 static const struct stress block = {
     .geometry = SLIPRING_GEOMETRY_TENSOR, .bytes = 512, .slots = 8, .tables = 2};

@@ -51,7 +51,7 @@ TOKENS = {
     # longer changes (segment_open.c). The fast structs point to words of layout.h, each by its own
     # type.
     r"\(\s*(?:const\s+)?_Atomic\s+u?int\d+_t\s*\*\s*\)":
-        {"base/sequence.h", "ring/segment.c", "ring/segment_open.c", "ring/slot.h", "base/copy.h", "ring/producer.c",
+        {"base/sequence.h", "ring/segment.c", "ring/segment_open.c", "base/object_map.c", "ring/slot.h", "base/copy.h", "ring/producer.c",
          "ring/producer_publish.c", "ring/consumer.c"},
     r"\(\s*(?:const\s+)?uint(?:16|32|64)_t\s*\*\s*\)":
         {"ring/producer.c", "ring/consumer.c", "slipring/inline.h"},

@@ -11,8 +11,8 @@
  * On one processor no store waits in a buffer while the sleeper looks, and the test proves little.
  */
 #define _GNU_SOURCE
-#include "futex_watch.h"
 #include "ring/handle.h"
+#include "futex_watch.h"
 #include "litmus.h"
 
 #include <fcntl.h>

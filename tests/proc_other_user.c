@@ -8,8 +8,8 @@
  * Faults: E5, E7.
  */
 #define _GNU_SOURCE
-#include "ring/ring_name.h"
 #include "base/os.h"
+#include "ring/ring_name.h"
 #include "proc.h"
 
 #include <fcntl.h>

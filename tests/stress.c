@@ -2,10 +2,10 @@
 #define _GNU_SOURCE
 #include "stress.h"
 
-#include "crowd.h"
-#include "footprint.h"
 #include "ring/handle.h"
 #include "ring/members.h"
+#include "crowd.h"
+#include "footprint.h"
 #include "visit.h"
 
 #include <fcntl.h>

@@ -7,9 +7,9 @@
  * Faults: C7, D4, D7.
  */
 #define _GNU_SOURCE
+#include "base/os.h"
 #include "ring/handle.h"
 #include "ring/ring_name.h"
-#include "base/os.h"
 #include "test.h"
 
 #include <fcntl.h>

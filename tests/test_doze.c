@@ -11,10 +11,10 @@
  * sleep, so that nothing here depends on time.
  */
 #define _GNU_SOURCE
-#include "futex_watch.h"
-#include "ring/handle.h"
-#include "proc.h"
 #include "base/sequence.h"
+#include "ring/handle.h"
+#include "futex_watch.h"
+#include "proc.h"
 
 #define HOW (&proc_rings[0])
 #define WAIT_MS 60000             /* longer than a script ever takes */

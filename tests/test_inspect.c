@@ -6,8 +6,8 @@
 #define _GNU_SOURCE
 #include "proc.h"
 
-#include "ring/handle.h"
 #include "base/sequence.h"
+#include "ring/handle.h"
 
 #define START (UINT64_MAX - 9)
 

@@ -8,11 +8,11 @@
  * Faults: A8, C6.
  */
 #define _GNU_SOURCE
+#include "base/os.h"
+#include "base/sequence.h"
 #include "ring/handle.h"
 #include "ring/ring_name.h"
-#include "base/os.h"
 #include "proc.h"
-#include "base/sequence.h"
 
 #include <fcntl.h>
 #include <signal.h>
@@ -106,7 +106,8 @@ static void taken_over(void)
     struct slipring_ring *old = create(0);
     CHECK_EQ(slipring_ring_unlink(name, NULL), 0);
     struct slipring_ring *other = create(0);
-    CHECK_EQ(slr_name_remove(name, old->segment.control_fd, old->segment.geometry.uuid), -ENOENT);
+    CHECK_EQ(slr_ring_name_remove(name, old->segment.control_fd, old->segment.geometry.uuid),
+             -ENOENT);
     CHECK_EQ(slr_load32(&other->segment.control->orphaned), 0);
     slipring_ring_close(old);
     slipring_ring_close(other);

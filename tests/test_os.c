@@ -5,8 +5,8 @@
  */
 #define _GNU_SOURCE
 #include "base/error.h"
-#include "kernel.h"
 #include "base/os.h"
+#include "kernel.h"
 #include "test.h"
 
 #include <fcntl.h>

@@ -5,10 +5,10 @@
  * ring took it; a forked child finds its parent's rings and is present of its own.
  */
 #define _GNU_SOURCE
-#include "ring/handle.h"
-#include "kernel.h"
-#include "ring/ring_name.h"
 #include "base/os.h"
+#include "ring/handle.h"
+#include "ring/ring_name.h"
+#include "kernel.h"
 #include "test.h"
 
 #include <linux/filter.h>

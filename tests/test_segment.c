@@ -6,9 +6,9 @@
  * Faults: D8, E3.
  */
 #define _GNU_SOURCE
+#include "base/sequence.h"
 #include "ring/group.h"
 #include "ring/handle.h"
-#include "base/sequence.h"
 #include "ring/slot.h"
 #include "test.h"
 

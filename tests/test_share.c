@@ -7,8 +7,8 @@
  * Faults: D2, E3.
  */
 #define _GNU_SOURCE
-#include "ring/handle.h"
 #include "base/sequence.h"
+#include "ring/handle.h"
 #include "test.h"
 
 #include <fcntl.h>

@@ -6,9 +6,9 @@
  * affinity mask and errno as they were.
  */
 #define _GNU_SOURCE
+#include "base/topology.h"
 #include "kernel.h"
 #include "test.h"
-#include "base/topology.h"
 
 #include <slipring/ring.h>
 

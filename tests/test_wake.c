@@ -5,9 +5,9 @@
  * passes 2^32 meanwhile.
  * Faults: D8.
  */
+#include "base/sequence.h"
 #include "ring/handle.h"
 #include "proc.h"
-#include "base/sequence.h"
 
 #define HOW (&proc_rings[0])
 

@@ -10,8 +10,8 @@
 #define THREADS_H
 
 #include "ring/handle.h"
-#include "proc.h"
 #include "ring/slot.h"
+#include "proc.h"
 
 #include <pthread.h>
 #include <stdatomic.h>

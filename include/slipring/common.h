@@ -22,6 +22,8 @@
 /** A deadline that never passes. All deadlines are CLOCK_MONOTONIC times in nanoseconds. */
 #define SLIPRING_FOREVER INT64_MAX
 
+#define SLIPRING_NAME_MAX 200 /**< bytes of a name, without the NUL */
+
 #ifdef __cplusplus
 extern "C" {
 #endif

@@ -28,7 +28,6 @@
 extern "C" {
 #endif
 
-#define SLIPRING_NAME_MAX 200 /**< bytes of a ring's name, without the NUL */
 #define SLIPRING_AUTO_NAME "" /**< slipring_ring_create() makes a name up */
 #define SLIPRING_GROUP_NAME_BYTES 48
 

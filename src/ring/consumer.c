@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The consumer's public calls: attach and detach, and waiting around acquire.c and consumer_overwrite.c. */
 #include "ring/acquire.h"
+#include "ring/consumer_poll.h"
 #include "ring/group.h"
 #include "ring/members.h"
-#include "ring/consumer_poll.h"
 #include "ring/reclaim.h"
 
 #include <errno.h>

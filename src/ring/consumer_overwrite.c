@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Readers of overwrite rings: the producer does not wait for them. Every look may be overtaken, so
  * what was read counts only after a second look (COPY), or under a hold (HOLD). */
-#include "ring/acquire.h"
 #include "base/copy.h"
+#include "ring/acquire.h"
 #include "ring/hold.h"
 
 #include <errno.h>

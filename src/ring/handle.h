@@ -4,9 +4,9 @@
 #define SLR_HANDLE_H
 
 #include "base/liveness.h"
-#include "ring/segment.h"
 #include "base/sequence.h"
 #include "base/wait.h"
+#include "ring/segment.h"
 
 #include <slipring/inline.h>
 #include <slipring/slipring.h>

@@ -56,10 +56,8 @@
 #define SLR_DEAD_LETTERS 64u
 #define SLR_DELIVERIES_MAX 5u
 
-/* Bytes of the control file that carry liveness locks (liveness.h). */
-#define SLR_LOCK_PRESENCE 0u /* shared by every open handle; exclusive for who removes the ring */
+/* Bytes of the control file that carry liveness locks (liveness.h), beside those of names.h. */
 #define SLR_LOCK_PRODUCER 1u
-#define SLR_LOCK_UNLINK 2u
 #define SLR_LOCK_JOIN 3u  /* joining a named group */
 #define SLR_LOCK_CELL 16u /* + index */
 

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "ring/members.h"
 
+#include "base/sequence.h"
 #include "ring/group.h"
 #include "ring/hold.h"
-#include "base/sequence.h"
 
 #include <errno.h>
 

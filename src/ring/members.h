@@ -17,8 +17,8 @@
 #ifndef SLR_MEMBERS_H
 #define SLR_MEMBERS_H
 
-#include "ring/handle.h"
 #include "base/sequence.h"
+#include "ring/handle.h"
 
 /* The kernel drops a dead process's locks and its device's contexts in one go, but in no order that we
  * know. No store comes later than this, or it finds another {cell, generation} and does not count. */

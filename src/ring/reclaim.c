@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "ring/reclaim.h"
 
-#include "ring/acquire.h"
 #include "base/sequence.h"
+#include "ring/acquire.h"
 
 #include <errno.h>
 #include <urcu-bp.h>

@@ -9,11 +9,11 @@
  * name.
  */
 #define _GNU_SOURCE
+#include "base/os.h"
+#include "base/sequence.h"
 #include "ring/handle.h"
 #include "ring/ring_name.h"
-#include "base/os.h"
 #include "ring/ring_registry.h"
-#include "base/sequence.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -113,7 +113,7 @@ static void vanish(struct slipring_ring *ring)
     /* Given up before it is asked for: two that upgraded would refuse each other. */
     slr_lock_drop(lock, SLR_LOCK_PRESENCE);
     if (slr_lock_take(lock, SLR_LOCK_PRESENCE, false) == 0) {
-        (void)slr_name_remove(ring->name, lock->fd, ring->segment.geometry.uuid);
+        (void)slr_ring_name_remove(ring->name, lock->fd, ring->segment.geometry.uuid);
         slr_lock_drop(lock, SLR_LOCK_PRESENCE);
     }
 }
@@ -225,14 +225,14 @@ static int create_named(struct slipring_ring *ring, const struct slipring_config
         }
         /* What a killed process left in the way goes first, before memory is taken. */
         uint32_t litter = 0;
-        (void)slr_name_vanish(ring->name);
-        (void)slr_name_sweep(ring->name, &litter);
+        (void)slr_ring_name_vanish(ring->name);
+        (void)slr_ring_name_sweep(ring->name, &litter);
         if (!automatic && name_exists(ring->name)) {
-            return slr_name_taken(ring->name, error);
+            return slr_ring_name_taken(ring->name, error);
         }
         code = slr_segment_create(ring->name, config, plan, &ring->segment, &ring->presence, error);
     }
-    return code == -EEXIST ? slr_name_taken(ring->name, error) : code;
+    return code == -EEXIST ? slr_ring_name_taken(ring->name, error) : code;
 }
 
 int slipring_ring_create(const char *name, const struct slipring_config *config,
@@ -282,7 +282,7 @@ static void repair(struct slipring_ring *ring)
 {
     struct slr_control *control = ring->segment.control;
     if (control != NULL && slr_load32_acquire(&control->orphaned) != 0) {
-        slr_name_repair(ring->name, ring->segment.control_fd, control);
+        slr_ring_name_repair(ring->name, ring->segment.control_fd, control);
     }
 }
 
@@ -303,7 +303,7 @@ static int enter(struct slipring_ring *ring, struct slipring_error *error)
         }
         if (code == 0) {
             /* Nobody had it open: its last member was killed. */
-            (void)slr_name_remove(ring->name, ring->presence.fd, segment->geometry.uuid);
+            (void)slr_ring_name_remove(ring->name, ring->presence.fd, segment->geometry.uuid);
             return -EAGAIN;
         }
         if (code == -EAGAIN) {
@@ -354,7 +354,8 @@ static int open_new(const char *name, uint32_t flags, struct slipring_ring **rin
     }
     made->read_only = (flags & SLIPRING_READ_ONLY) != 0;
     if (made->read_only) {
-        (void)slr_name_vanish(name); /* a reader that announces nothing cannot ask for the lock */
+        (void)slr_ring_name_vanish(
+            name); /* a reader that announces nothing cannot ask for the lock */
     }
     code = -EAGAIN;
     for (int i = 0; i < TRIES && code == -EAGAIN; i++) {

@@ -11,10 +11,10 @@
  * lease or hold word by its cell (the array is in the order of cells).
  */
 #define _GNU_SOURCE
+#include "base/sequence.h"
 #include "ring/group.h"
 #include "ring/handle.h"
 #include "ring/members.h"
-#include "base/sequence.h"
 
 #include <errno.h>
 #include <string.h>

@@ -8,79 +8,16 @@
  * slipring object which nobody is making or using (ring_name.h).
  */
 #define _GNU_SOURCE
+#include "base/object.h"
+#include "base/os.h"
 #include "ring/handle.h"
 #include "ring/members.h"
 #include "ring/ring_name.h"
-#include "base/os.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-
-struct files {
-    char **names;
-    size_t count, room;
-};
-
-static void free_files(struct files *files)
-{
-    for (size_t i = 0; i < files->count; i++) {
-        free(files->names[i]);
-    }
-    free(files->names);
-}
-
-static int add_file(struct files *files, const char *name)
-{
-    if (files->count == files->room) {
-        const size_t room = files->room == 0 ? 64 : 2 * files->room;
-        char **names = realloc(files->names, room * sizeof *names);
-        if (names == NULL) {
-            return -ENOMEM;
-        }
-        files->names = names;
-        files->room = room;
-    }
-    files->names[files->count] = strdup(name);
-    if (files->names[files->count] == NULL) {
-        return -ENOMEM;
-    }
-    files->count++;
-    return 0;
-}
-
-static int read_files(struct files *files)
-{
-    int code = 0;
-    memset(files, 0, sizeof *files);
-    const int fd = slr_os_open(SLR_SHM, O_RDONLY | O_DIRECTORY);
-    if (fd < 0) {
-        return fd;
-    }
-    DIR *directory = fdopendir(fd);
-    if (directory == NULL) {
-        code = -errno;
-        close(fd);
-        return code;
-    }
-    while (code == 0) {
-        errno = 0;
-        const struct dirent *entry = readdir(directory);
-        if (entry == NULL) {
-            code = -errno;
-            break;
-        }
-        code = add_file(files, entry->d_name);
-    }
-    closedir(directory);
-    if (code < 0) {
-        free_files(files);
-    }
-    return code;
-}
 
 /* ---- litter ---- */
 
@@ -92,11 +29,11 @@ static bool has_control(const char *name, const uint8_t uuid[16])
     struct stat status;
 
     slr_name_control_path(name, path);
-    const int fd = slr_name_open(path, O_RDONLY, &status);
+    const int fd = slr_object_open(path, O_RDONLY, &status);
     if (fd < 0) {
         return fd != -ENOENT && fd != -EBADMSG;
     }
-    const int code = slr_name_head(fd, &head);
+    const int code = slr_ring_name_head(fd, &head);
     close(fd);
     return code == 0 ? memcmp(head.uuid, uuid, sizeof head.uuid) == 0 : code != -EBADMSG;
 }
@@ -106,10 +43,10 @@ static bool is_data(int fd, const uint8_t uuid[16])
 {
     uint64_t magic = 0;
     uint8_t found[16];
-    return pread(fd, &magic, sizeof magic, 0) == (ssize_t)sizeof magic && magic == SLR_MAGIC_DATA &&
-           pread(fd, found, sizeof found,
-                 offsetof(struct slr_data, geometry) + offsetof(struct slr_geometry, uuid)) ==
-               (ssize_t)sizeof found &&
+    return slr_object_read(fd, &magic, sizeof magic, 0) == 0 && magic == SLR_MAGIC_DATA &&
+           slr_object_read(fd, found, sizeof found,
+                           offsetof(struct slr_data, geometry) +
+                               offsetof(struct slr_geometry, uuid)) == 0 &&
            memcmp(found, uuid, sizeof found) == 0;
 }
 
@@ -125,7 +62,7 @@ static int sweep_one(const char *name, const uint8_t uuid[16])
         return 0;
     }
     slr_name_data_path(name, uuid, path);
-    const int fd = slr_name_open(path, O_RDWR, &status);
+    const int fd = slr_object_open(path, O_RDWR, &status);
     if (fd < 0) {
         return fd == -EACCES ? -EPERM : fd == -ENOENT || fd == -EBADMSG ? 0 : fd;
     }
@@ -141,12 +78,12 @@ static int sweep_one(const char *name, const uint8_t uuid[16])
     return code;
 }
 
-int slr_name_sweep(const char *name, uint32_t *removed)
+int slr_ring_name_sweep(const char *name, uint32_t *removed)
 {
-    struct files files;
+    struct slr_file_names files;
     char found[SLIPRING_NAME_MAX + 1];
     uint8_t uuid[16];
-    int code = read_files(&files);
+    int code = slr_file_names_read(&files);
     if (code < 0) {
         return code;
     }
@@ -156,7 +93,7 @@ int slr_name_sweep(const char *name, uint32_t *removed)
             (*removed)++;
         }
     }
-    free_files(&files);
+    slr_file_names_free(&files);
     return 0;
 }
 
@@ -165,7 +102,7 @@ int slr_name_sweep(const char *name, uint32_t *removed)
 typedef int (*each_fn)(void *user, const char *name, enum slipring_listed kind);
 
 /* A control file that cannot be read is a ring if it has a data file beside it. */
-static bool has_data(const struct files *files, const char *name)
+static bool has_data(const struct slr_file_names *files, const char *name)
 {
     char found[SLIPRING_NAME_MAX + 1];
     uint8_t uuid[16];
@@ -179,7 +116,7 @@ static bool has_data(const struct files *files, const char *name)
 
 /* One that could not be looked at. A ring that is there is not left out: it is listed, or what this
  * process or the machine lacks ends the listing. */
-static int judge_unknown(const struct files *files, const char *name, int code,
+static int judge_unknown(const struct slr_file_names *files, const char *name, int code,
                          enum slipring_listed *kind)
 {
     if (code == -EMFILE || code == -ENFILE || code == -ENOMEM) {
@@ -191,8 +128,9 @@ static int judge_unknown(const struct files *files, const char *name, int code,
 
 /* What a file is: 1 and *kind to be listed, 0 not, or a negative errno; removes what is to be
  * removed. */
-static int judge(const struct files *files, const char *file, char name[SLIPRING_NAME_MAX + 1],
-                 enum slipring_listed *kind, struct slipring_reaped *reaped)
+static int judge(const struct slr_file_names *files, const char *file,
+                 char name[SLIPRING_NAME_MAX + 1], enum slipring_listed *kind,
+                 struct slipring_reaped *reaped)
 {
     char path[SLR_PATH_BYTES];
     struct slr_control_head head;
@@ -210,17 +148,17 @@ static int judge(const struct files *files, const char *file, char name[SLIPRING
     }
     strcpy(name, file);
     slr_name_control_path(name, path);
-    const int fd = slr_name_open(path, O_RDONLY, &status);
+    const int fd = slr_object_open(path, O_RDONLY, &status);
     if (fd < 0) {
         return judge_unknown(files, name, fd, kind);
     }
-    const int code = slr_name_head(fd, &head);
+    const int code = slr_ring_name_head(fd, &head);
     close(fd);
     if (code < 0) {
         return judge_unknown(files, name, code, kind);
     }
     *kind = SLIPRING_LISTED_RING;
-    if (slr_name_vanish(name) == 1) {
+    if (slr_ring_name_vanish(name) == 1) {
         reaped->rings++;
         return 0;
     }
@@ -229,10 +167,10 @@ static int judge(const struct files *files, const char *file, char name[SLIPRING
 
 static int scan(each_fn each, void *user, struct slipring_reaped *reaped)
 {
-    struct files files;
+    struct slr_file_names files;
     char name[SLIPRING_NAME_MAX + 1];
     enum slipring_listed kind;
-    int code = read_files(&files);
+    int code = slr_file_names_read(&files);
     if (code < 0) {
         return code;
     }
@@ -242,7 +180,7 @@ static int scan(each_fn each, void *user, struct slipring_reaped *reaped)
             code = each(user, name, kind);
         }
     }
-    free_files(&files);
+    slr_file_names_free(&files);
     return code;
 }
 
@@ -290,12 +228,12 @@ int slipring_ring_unlink(const char *name, struct slipring_error *error)
         return code;
     }
     slr_name_control_path(name, path);
-    const int fd = slr_name_open(path, O_RDWR, &status);
+    const int fd = slr_object_open(path, O_RDWR, &status);
     if (fd < 0) {
         return fail_unlink(name, fd, error);
     }
-    code = slr_name_head(fd, &head);
-    code = code < 0 ? code : slr_name_remove(name, fd, head.uuid);
+    code = slr_ring_name_head(fd, &head);
+    code = code < 0 ? code : slr_ring_name_remove(name, fd, head.uuid);
     close(fd);
     return code < 0 ? fail_unlink(name, code, error) : 0;
 }
@@ -356,8 +294,8 @@ int slipring_ring_reap(const char *name, struct slipring_reaped *reaped,
         if (code < 0) {
             return code;
         }
-        done.rings += slr_name_vanish(name) == 1;
-        (void)slr_name_sweep(name, &done.litter);
+        done.rings += slr_ring_name_vanish(name) == 1;
+        (void)slr_ring_name_sweep(name, &done.litter);
         code = reap_members(name, &done, error);
         if (code < 0 && (code != -ENOENT || done.rings + done.litter == 0)) {
             return code;

@@ -8,12 +8,12 @@
  * slr_segment_write()), not by who sent it.
  */
 #define _GNU_SOURCE
-#include "ring/handle.h"
-#include "ring/ring_name.h"
 #include "base/os.h"
-#include "ring/ring_registry.h"
 #include "base/sequence.h"
 #include "base/socket.h"
+#include "ring/handle.h"
+#include "ring/ring_name.h"
+#include "ring/ring_registry.h"
 
 #include <errno.h>
 #include <fcntl.h>

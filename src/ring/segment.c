@@ -9,6 +9,7 @@
 #define _GNU_SOURCE
 #include "ring/segment.h"
 
+#include "base/object.h"
 #include "base/os.h"
 #include "base/sequence.h"
 
@@ -20,49 +21,17 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#define HUGE_PAGE (UINT64_C(2) << 20)
 #define WRITE_LOCK_STEP INT64_C(20000) /* ns */
-#ifndef MADV_POPULATE_READ
-#define MADV_POPULATE_READ 22
-#define MADV_POPULATE_WRITE 23
-#endif
 
 /* ---- mapping ---- */
 
-static uint64_t page_bytes(void)
-{
-    return (uint64_t)sysconf(_SC_PAGESIZE);
-}
-
-/* Address space of that size, inaccessible, aligned. MAP_FAILED with errno. */
-static uint8_t *reserve(uint64_t bytes, uint64_t align)
-{
-    const uint64_t extra = align > page_bytes() ? align : 0;
-    uint8_t *start =
-        mmap(NULL, bytes + extra, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (start == MAP_FAILED || extra == 0) {
-        return start;
-    }
-    uint8_t *aligned = start + (align - ((uintptr_t)start & (align - 1))) % align;
-    if (aligned > start) {
-        munmap(start, (size_t)(aligned - start));
-    }
-    if (aligned < start + extra) {
-        munmap(aligned + bytes, (size_t)(start + extra - aligned));
-    }
-    return aligned;
-}
-
-static int map_fixed(const struct slr_segment *segment, uint8_t *base, int protection, int fd)
+/* Data with its second mapping of the area, over the reservation at base. */
+static int map_data(const struct slr_segment *segment, uint8_t *base, bool write, int fd)
 {
     const struct slr_geometry *g = &segment->geometry;
     const uint64_t first = g->area_offset + g->area_bytes;
-    if (mmap(base, first, protection, MAP_SHARED | MAP_FIXED, fd, 0) == MAP_FAILED ||
-        mmap(base + first, g->area_bytes, protection, MAP_SHARED | MAP_FIXED, fd,
-             (off_t)g->area_offset) == MAP_FAILED) {
-        return -errno;
-    }
-    return 0;
+    const int code = slr_object_map(fd, 0, first, write, base);
+    return code < 0 ? code : slr_object_map(fd, g->area_offset, g->area_bytes, write, base + first);
 }
 
 static void set_pointers(struct slr_segment *segment, uint8_t *base, uint8_t *control)
@@ -95,14 +64,13 @@ int slr_segment_map(struct slr_segment *segment, bool write, struct slipring_err
     const struct slr_geometry *g = &segment->geometry;
     const uint64_t bytes = g->area_offset + 2 * g->area_bytes; /* each at most 2^46 */
     const bool huge = (g->flags & SLIPRING_HUGE_PAGES) != 0;
-    uint8_t *control = NULL;
+    uint8_t *base, *control = NULL;
 
-    uint8_t *base = reserve(bytes, huge ? HUGE_PAGE : page_bytes());
-    if (base == MAP_FAILED) {
-        return fail_map(error, -errno, bytes);
+    int code = slr_object_reserve(bytes, huge ? SLR_HUGE_PAGE : slr_page_bytes(), &base);
+    if (code < 0) {
+        return fail_map(error, code, bytes);
     }
-    int code =
-        map_fixed(segment, base, write ? PROT_READ | PROT_WRITE : PROT_READ, segment->data_fd);
+    code = map_data(segment, base, write, segment->data_fd);
     if (code < 0) {
         munmap(base, bytes);
         return fail_map(error, code, bytes);
@@ -122,30 +90,6 @@ int slr_segment_map(struct slr_segment *segment, bool write, struct slipring_err
     return 0;
 }
 
-static void touch(uint8_t *start, uint64_t bytes, bool write)
-{
-    const uint64_t page = page_bytes();
-    for (uint64_t at = 0; at < bytes; at += page) {
-        _Atomic uint64_t *word = (_Atomic uint64_t *)(void *)(start + at);
-        if (write) {
-            (void)slr_add64(word, 0); /* a page of a living ring: no value may change */
-        } else {
-            (void)slr_load64(word);
-        }
-    }
-}
-
-static void populate(uint8_t *start, uint64_t bytes, bool write)
-{
-    int rc;
-    do {
-        rc = madvise(start, bytes, write ? MADV_POPULATE_WRITE : MADV_POPULATE_READ);
-    } while (rc < 0 && errno == EINTR);
-    if (rc < 0 && errno == EINVAL) { /* a kernel or an emulator without it */
-        touch(start, bytes, write);
-    }
-}
-
 void slr_segment_populate(struct slr_segment *segment, bool write)
 {
     /* A forked child has its own page tables to fill. Relaxed: of two threads that come at once both
@@ -154,9 +98,10 @@ void slr_segment_populate(struct slr_segment *segment, bool write)
     if (!write && slr_load32(&segment->populated_pid) == pid) {
         return;
     }
-    populate((uint8_t *)segment->data, segment->mapped_bytes, write && segment->may_write);
+    slr_object_populate((uint8_t *)segment->data, segment->mapped_bytes,
+                        write && segment->may_write);
     if (segment->control != NULL) {
-        populate((uint8_t *)segment->control, segment->geometry.control_bytes, true);
+        slr_object_populate((uint8_t *)segment->control, segment->geometry.control_bytes, true);
     }
     slr_store32(&segment->populated_pid, pid);
 }
@@ -235,7 +180,7 @@ static int make_writable(struct slr_segment *segment, struct slipring_error *err
         }
         /* Replaces the pages under readers of this process: each finds the old or the new
          * mapping of the same bytes. */
-        code = map_fixed(segment, base, PROT_READ | PROT_WRITE, fd);
+        code = map_data(segment, base, true, fd);
         close(fd);
         if (code < 0) {
             (void)mprotect(base, segment->mapped_bytes, PROT_READ);

@@ -10,26 +10,21 @@
 #define _GNU_SOURCE
 #include "ring/segment.h"
 
-#include "ring/ring_name.h"
-#include "base/os.h"
+#include "base/object.h"
 #include "base/sequence.h"
+#include "ring/ring_name.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
 #include <stddef.h>
-#include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
-#include <sys/statfs.h>
 #include <unistd.h>
 
 #define CALL_OPEN "slipring_ring_open"
 #define CALL_FDS "slipring_ring_from_fds"
-#define BLOCK 512 /* unit of st_blocks */
-#define FS_TMPFS 0x01021994
-#define FS_HUGETLB 0x958458f6
 
 _Static_assert(offsetof(struct slr_control, layout_version) ==
                    offsetof(struct slr_control_head, layout_version),
@@ -49,7 +44,7 @@ static int fail_size(struct slipring_error *error, const char *which, int64_t by
 static int open_control(struct slr_segment *segment, const struct stat *status,
                         struct slr_control_head *head, struct slipring_error *error)
 {
-    const int code = slr_name_head(segment->control_fd, head);
+    const int code = slr_ring_name_head(segment->control_fd, head);
     if (code == -EBADMSG) {
         return slr_fail(error, code, CALL_OPEN,
                         "not a slipring segment: the control file does not begin like one");
@@ -110,18 +105,6 @@ static int read_geometry(struct slr_segment *segment, const struct stat *data_st
         code = slr_geometry_check(&segment->geometry, bytes, other, error);
     }
     return code;
-}
-
-/* A file of tmpfs with holes would allocate on the first touch of one, and kill by SIGBUS when
- * there is no room. */
-static int check_allocated(const struct stat *status, const char *which,
-                           struct slipring_error *error)
-{
-    if ((int64_t)status->st_blocks * BLOCK < status->st_size) {
-        return slr_fail(error, -EBADMSG, CALL_OPEN,
-                        "damaged ring: its %s file has holes; unlink it and make it anew", which);
-    }
-    return 0;
 }
 
 /* Everything after the descriptors: control head, geometry, mapping. Closes them on failure. */
@@ -202,9 +185,10 @@ static int check_owner(const char *name, const struct stat *status, uint32_t fla
 static int open_data(const char *name, const struct slr_control_head *head,
                      struct slr_segment *segment, struct stat *status, struct slipring_error *error)
 {
+    const struct slr_caller caller = {.call = CALL_OPEN, .thing = "ring", .error = error};
     char path[SLR_PATH_BYTES];
     slr_name_data_path(name, head->uuid, path);
-    segment->data_fd = slr_name_open(path, O_RDONLY, status);
+    segment->data_fd = slr_object_open(path, O_RDONLY, status);
     if (segment->data_fd == -ENOENT) {
         return slr_fail(error, -EBADMSG, CALL_OPEN,
                         "damaged ring: \"%.60s\" has lost its data file; `slipring reap` removes "
@@ -219,28 +203,29 @@ static int open_data(const char *name, const struct slr_control_head *head,
                         "not a slipring segment: data and control of \"%.60s\" do not go together",
                         name);
     }
-    return check_allocated(status, "data", error);
+    return slr_object_check_whole(status, "data", &caller);
 }
 
 int slr_segment_open(const char *name, uint32_t flags, struct slr_segment *segment,
                      struct slipring_error *error)
 {
-    char path[SLR_PATH_BYTES];
+    const struct slr_caller caller = {.call = CALL_OPEN, .thing = "ring", .error = error};
     const bool read_only = (flags & SLIPRING_READ_ONLY) != 0;
+    char path[SLR_PATH_BYTES];
     struct slr_control_head head;
     struct stat control_status, data_status;
 
     memset(segment, 0, sizeof *segment);
     segment->data_fd = -1;
     slr_name_control_path(name, path);
-    segment->control_fd = slr_name_open(path, read_only ? O_RDONLY : O_RDWR, &control_status);
+    segment->control_fd = slr_object_open(path, read_only ? O_RDONLY : O_RDWR, &control_status);
     if (segment->control_fd < 0) {
         return fail_open(segment->control_fd, name, "control", error);
     }
     int code = check_owner(name, &control_status, flags, error);
     code = code < 0 ? code : open_control(segment, &control_status, &head, error);
     code = code < 0 ? code : open_data(name, &head, segment, &data_status, error);
-    code = code < 0 ? code : check_allocated(&control_status, "control", error);
+    code = code < 0 ? code : slr_object_check_whole(&control_status, "control", &caller);
     code = code < 0 ? code
                     : finish_open(segment, &data_status, &control_status, read_only, &head, error);
     if (code < 0) {
@@ -255,71 +240,25 @@ int slr_segment_open(const char *name, uint32_t flags, struct slr_segment *segme
 
 /* ---- by descriptors ---- */
 
-static int fail_descriptor(int code, const char *what, struct slipring_error *error)
+/* Does the data object refuse to be written, as the geometry says? */
+static int check_sealed(const struct slr_segment *segment, const struct slr_caller *caller)
 {
-    return slr_fail(error, code == -EACCES ? -EPERM : code, CALL_FDS,
-                    "the %s descriptor: %s (errno %d)", what,
-                    code == -EACCES ? "this user may not open the file anew, as locks need it; the "
-                                      "ring's mode must allow it"
-                    : code == -EBADF ? "not an open file"
-                                     : "the file cannot be opened anew or looked at; see errno(3)",
-                    -code);
-}
-
-/* Memory files must be sealed against truncation; files of /dev/shm cannot be. */
-static int check_descriptor(int fd, const struct stat *status, const char *what,
-                            struct slipring_error *error)
-{
-    char link[40], target[16];
-    struct statfs fs;
-
-    if (fstatfs(fd, &fs) < 0) {
-        return fail_descriptor(-errno, what, error);
-    }
-    if (!S_ISREG(status->st_mode) ||
-        (fs.f_type != FS_TMPFS && fs.f_type != (__typeof__(fs.f_type))FS_HUGETLB)) {
-        return slr_fail(error, -EBADMSG, CALL_FDS,
-                        "not a slipring segment: the %s descriptor is no shared memory", what);
-    }
-    snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
-    const ssize_t count = readlink(link, target, sizeof target);
-    if (count < 0) {
-        return fail_descriptor(-errno, what, error);
-    }
-    if (count < 7 || memcmp(target, "/memfd:", 7) != 0) {
-        return check_allocated(status, what, error);
-    }
-    const int seals = fcntl(fd, F_GET_SEALS);
+    const int seals = fcntl(segment->data_fd, F_GET_SEALS);
     if (seals < 0) {
-        return fail_descriptor(-errno, what, error);
+        return slr_fail(caller->error, -errno, caller->call,
+                        "the data descriptor cannot be looked at (errno %d)", errno);
     }
-    if ((seals & (F_SEAL_SHRINK | F_SEAL_GROW)) != (F_SEAL_SHRINK | F_SEAL_GROW)) {
-        return slr_fail(error, -EBADMSG, CALL_FDS,
-                        "the %s descriptor is not sealed against truncation: whoever sent it could "
-                        "kill this process; it was not made by slipring",
-                        what);
+    if ((seals & F_SEAL_FUTURE_WRITE) == 0) {
+        return slr_fail(caller->error, -EBADMSG, caller->call,
+                        "the ring says that it is write-sealed, and is not");
     }
     return 0;
-}
-
-static int open_descriptor(int fd, int access, const char *what, int *opened, struct stat *status,
-                           struct slipring_error *error)
-{
-    const int duplicate =
-        access == O_RDWR ? slr_os_reopen(fd, O_RDWR) : fcntl(fd, F_DUPFD_CLOEXEC, 0);
-    if (duplicate < 0) {
-        return fail_descriptor(access == O_RDWR ? duplicate : -errno, what, error);
-    }
-    *opened = duplicate;
-    if (fstat(duplicate, status) < 0) {
-        return fail_descriptor(-errno, what, error);
-    }
-    return check_descriptor(duplicate, status, what, error);
 }
 
 int slr_segment_from_fds(int data_fd, int control_fd, struct slr_segment *segment,
                          struct slipring_error *error)
 {
+    const struct slr_caller caller = {.call = CALL_FDS, .thing = "ring", .error = error};
     const bool read_only = control_fd < 0;
     struct slr_control_head head;
     struct stat control_status = {0}, data_status;
@@ -327,25 +266,20 @@ int slr_segment_from_fds(int data_fd, int control_fd, struct slr_segment *segmen
     memset(segment, 0, sizeof *segment);
     segment->data_fd = -1;
     segment->control_fd = -1;
-    int code = open_descriptor(data_fd, O_RDONLY, "data", &segment->data_fd, &data_status, error);
+    int code =
+        slr_object_adopt(data_fd, O_RDONLY, "data", &caller, &segment->data_fd, &data_status);
     segment->uid = code == 0 ? data_status.st_uid : 0;
     if (code == 0 && !read_only) {
         /* A description of our own: the sender's locks belong to the one it holds. */
-        code = open_descriptor(control_fd, O_RDWR, "control", &segment->control_fd, &control_status,
-                               error);
+        code = slr_object_adopt(control_fd, O_RDWR, "control", &caller, &segment->control_fd,
+                                &control_status);
         code = code < 0 ? code : open_control(segment, &control_status, &head, error);
     }
     code = code < 0 ? code
                     : finish_open(segment, &data_status, read_only ? NULL : &control_status,
                                   read_only, read_only ? NULL : &head, error);
     if (code == 0 && (segment->geometry.flags & SLIPRING_WRITE_SEALED) != 0) {
-        const int seals = fcntl(segment->data_fd, F_GET_SEALS);
-        if (seals < 0) {
-            code = fail_descriptor(-errno, "data", error);
-        } else if ((seals & F_SEAL_FUTURE_WRITE) == 0) {
-            code = slr_fail(error, -EBADMSG, CALL_FDS,
-                            "the ring says that it is write-sealed, and is not");
-        }
+        code = check_sealed(segment, &caller);
     }
     if (code < 0) {
         slr_segment_close(segment);

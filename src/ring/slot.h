@@ -3,8 +3,8 @@
 #ifndef SLR_SLOT_H
 #define SLR_SLOT_H
 
-#include "ring/segment.h"
 #include "base/sequence.h"
+#include "ring/segment.h"
 
 static inline uint64_t slr_slots(const struct slr_segment *segment)
 {

@@ -4,8 +4,8 @@
  * objects, each call ends soon, gives an error or something within the ring, and nothing leaks.
  */
 #define _GNU_SOURCE
-#include "fuzz.h"
 #include "ring/ring_name.h"
+#include "fuzz.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The house of a scenario: its ring, its members, and what they must see after each victim. */
 #define _GNU_SOURCE
+#include "base/names.h"
+#include "base/os.h"
 #include "ring/handle.h"
 #include "heap.h"
-#include "base/os.h"
 #include "scenario.h"
 
 #include <dirent.h>

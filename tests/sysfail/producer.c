@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Scenarios of slipring/producer.h. */
 #define _GNU_SOURCE
+#include "base/sequence.h"
 #include "ring/handle.h"
 #include "scenario.h"
-#include "base/sequence.h"
 
 #include <slipring/inline.h>
 
