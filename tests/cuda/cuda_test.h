@@ -7,7 +7,7 @@
 #ifndef CUDA_TEST_H
 #define CUDA_TEST_H
 
-#include "../proc.h"
+#include "../support/proc.h"
 #include "standin.h"
 
 #include <slipring/cuda.h>

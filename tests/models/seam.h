@@ -9,7 +9,7 @@
  *     doze                 the explorer ends it once every store that was in a buffer when it began
  *                          has reached memory. GenMC cannot express time, so that there it ends at
  *                          once, and the compiler fence of the other side must be a full one. No
- *                          doze is cut short by a signal (tests/test_doze.c has that)
+ *                          doze is cut short by a signal (tests/unit/test_doze.c has that)
  *     futex, clock, locks  below; a lock of a dead thread is free, as the kernel makes it
  *
  * Two checkers: GenMC, which knows C11's orders, so that the operations stay what they are, but for

@@ -10,7 +10,7 @@
  * Faults: E2.
  */
 #define _GNU_SOURCE
-#include "crash/stepkill.h"
+#include "../crash/stepkill.h"
 #include "ring/handle.h"
 #include "hostile.h"
 #include "visit.h"
