@@ -108,7 +108,7 @@ ROWS = {
     "E8": ("shared words change between two looks at them",
            "each is read once, by an atomic load"),
     "E9": ("processors that reorder loads and stores",
-           "the edges of src/base/sequence.h hold"),
+           "the edges of src/ring/layout.h and src/base/sequence.h hold"),
 }
 # Where no test can show a row, or not all of it: why.
 WHY_NOT = {

@@ -4,7 +4,7 @@
 
 For each function of include/slipring/*.h: the comment right before it carries the lines Thread,
 Progress, Fork, Owner and Order with values of their closed sets, and Order names only edges of the
-table in src/base/sequence.h. And each library's map (src/cuda/slipring-cuda.map of cuda*.h, src/slipring.map
+tables in TABLES. And each library's map (src/cuda/slipring-cuda.map of cuda*.h, src/slipring.map
 of the others) exports exactly the functions declared SLIPRING_API.
 """
 import pathlib
@@ -22,6 +22,7 @@ VALUES = {
 }
 MAPS = ("src/slipring.map", "src/cuda/slipring-cuda.map")
 AT_LEAST = 105  # documented functions, so that moving a header cannot hide them
+TABLES = ("src/base/sequence.h", "src/ring/layout.h")  # of edges
 FOREIGN = {"dlpack.h"}  # kept as its authors wrote it
 # What the inline functions call and users do not: exported, but documented by a plain comment.
 INNER = re.compile(r"slipring_fast_(?:\w+_slow|wake|bell|own|own_batch|fetch_batch|headers|take)$")
@@ -50,7 +51,8 @@ def declarations(text):
 def main():
     faults, documented = [], 0
     exported = {name: set() for name in MAPS}
-    edges = set(re.findall(r"^ \* ([A-Z]{3,})  ", (ROOT / "src/base/sequence.h").read_text(), re.M))
+    edges = {name for table in TABLES
+             for name in re.findall(r"^ \* ([A-Z]{3,})  ", (ROOT / table).read_text(), re.M)}
     for path in sorted((ROOT / "include/slipring").glob("*.h")):
         if path.name in FOREIGN:
             continue
@@ -80,7 +82,7 @@ def main():
                     faults.append(f"{where}: '{key}: {said[key]}' is not one of {VALUES[key]}")
             for edge in re.findall(r"\b[A-Z]{3,}\b", said.get("Order", "")):
                 if edge not in edges:
-                    faults.append(f"{where}: Order names {edge}, which src/base/sequence.h does not know")
+                    faults.append(f"{where}: Order names {edge}, which no table of edges knows")
     for library, names in exported.items():
         mapped = set(re.findall(r"\bslipring_\w+(?=;)", (ROOT / library).read_text()))
         faults += [f"{library}: {name} is missing" for name in sorted(names - mapped)]

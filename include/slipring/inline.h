@@ -11,7 +11,8 @@
  * the thread that owns the handle, never after detach. A forked child sees it zeroed, which leads
  * every call to -ECHILD.
  *
- * The orders are those of PUBLISH, CURSOR, RELEASE and the publisher's side of SLEEP in src/base/sequence.h.
+ * The orders are those of PUBLISH, CURSOR and RELEASE in src/ring/layout.h, and of the publisher's side
+ * of SLEEP in src/base/sequence.h.
  */
 #ifndef SLIPRING_INLINE_H
 #define SLIPRING_INLINE_H

@@ -34,7 +34,7 @@
  * or pointers to const __restrict__: a slot's memory holds another message a lap later. Launch no more
  * blocks than run at once if any waits for another.
  *
- * The orders are those of PUBLISH and RELEASE in src/base/sequence.h, at system scope.
+ * The orders are those of PUBLISH and RELEASE in src/ring/layout.h, at system scope.
  */
 #ifndef SLIPRING_SLIPRING_DEVICE_CUH
 #define SLIPRING_SLIPRING_DEVICE_CUH

@@ -1,40 +1,21 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Sequences and the memory orders of the protocol.
+ * Sequences and memory orders.
  *
- * Every access to a shared word goes through the operations below; the orders are written here
- * and, for callers that inline the fast path, in slipring/inline.h, nowhere else. At the call
- * site, an operation that is not relaxed names its edge from this table, and a relaxed one says
- * why that is enough (or is one of: the owner's own word, a hint, a counter for display).
+ * Every access to a word that processes share goes through the operations below. The orders are written
+ * here and, for callers that inline the fast path, in slipring/inline.h, nowhere else.
+ *
+ * At the call site, an operation that is not relaxed names its edge: the store and the load that it
+ * orders. The layout header of each structure has the table of its edges (ring/layout.h); those of this
+ * folder are below. A relaxed operation says why that is enough, or is one of: the owner's own word, a
+ * hint, a counter for display.
  *
  * edge      writer, then                             reader, then                      protects
- * INIT      fields of data and control;              magic (acquire); fields           a half-made segment
- *           magic (release)                                                            is never used
- * PUBLISH   header words, payload;                   stamp (acquire); payload          slot content
- *           stamp (release)
- * CURSOR    stamps; cursor (release)                 cursor (acquire); payload         a batch by one load
- * RELEASE   payload reads; released or position      gate scan (acquire);              a slot being read
- *           (release)                                payload writes                    is not overwritten
- * JOIN      cell or group word live; full fence;     limit; full fence;                a joiner is never
- *           limit                                    gate scan                         overrun
  * SLEEP     waiting flag; full fence; condition;     condition; compiler fence;        no wake-up is lost
  *           doze; condition                          waiting flag
- * GROUP     payload reads; lease done (CAS)          lease (acquire); position (CAS)   position passes
- *                                                                                      finished slots only
- * OWN       lease taken (CAS); full fence;           cell evicted (CAS); full fence;   a message is not taken
- *           cell word                                leases                            by one just evicted
- * REAP      reaper's CAS on {cell, generation} words the same                          one death is undone once
- * HOLD      hold word, holds_exist; full fence;      payload sequence marked;          a held payload is not
- *           payload sequence                         full fence; holds_exist           overwritten
- * CLAIM     payload sequence or stamp invalid;       payload reads; acquire fence;     an overwritten payload
- *           release fence; payload writes            the same word again               is noticed
  * COPY      as CLAIM, the reader copying by relaxed word loads (copy.h)
- * TAKEOVER  the dead producer's stores;              lock taken, producer word         the new producer sees
- *           kernel drops its lock                    (acquire); stamps                 what the old one did
- * LEND      claims, headers; lent, or device_next   the same (acquire); claims,      a handle that two
- *           (release)                                stamps, cursor                   threads use in turn
- * ONCE      what setup() made; done, or holder,      done (acquire), or        a process sets up once
- *           back at 0 (release)                      holder (CAS)
+ * ONCE      what setup() made; done, or holder       done (acquire), or holder         a process sets up
+ *           back at 0 (release)                      (CAS)                             once
  *
  * SLEEP is not symmetric: the side that publishes must be fast, so it runs no fence, and the sleeper
  * waits long enough for the publisher's store to leave its store buffer (the doze of wait.h).

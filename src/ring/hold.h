@@ -2,7 +2,7 @@
 /*
  * Holds: how a reader of an overwrite tensor ring keeps a slot's payload in place.
  *
- * Each side runs half of Dekker's protocol, with a full fence (HOLD in sequence.h). membarrier(2) by the
+ * Each side runs half of Dekker's protocol, with a full fence (HOLD in layout.h). membarrier(2) by the
  * holder alone is not enough: its form for other processes skips processors on which a thread has just
  * ended, and then held slots were overwritten.
  *

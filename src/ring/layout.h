@@ -28,6 +28,34 @@
  * Words of control are read with the suspicion that a hostile member wrote them: indices are
  * masked or compared with the private copy of the geometry, sequences are clamped, loops bounded.
  *
+ * Memory orders. An operation that is not relaxed names its edge from this table or from that of
+ * base/sequence.h (SLEEP, COPY, ONCE):
+ *
+ * edge      writer, then                             reader, then                      protects
+ * INIT      fields of data and control;              magic (acquire); fields           a half-made segment
+ *           magic (release)                                                            is never used
+ * PUBLISH   header words, payload;                   stamp (acquire); payload          slot content
+ *           stamp (release)
+ * CURSOR    stamps; cursor (release)                 cursor (acquire); payload         a batch by one load
+ * RELEASE   payload reads; released or position      gate scan (acquire);              a slot being read
+ *           (release)                                payload writes                    is not overwritten
+ * JOIN      cell or group word live; full fence;     limit; full fence;                a joiner is never
+ *           limit                                    gate scan                         overrun
+ * GROUP     payload reads; lease done (CAS)          lease (acquire); position (CAS)   position passes
+ *                                                                                      finished slots only
+ * OWN       lease taken (CAS); full fence;           cell evicted (CAS); full fence;   a message is not taken
+ *           cell word                                leases                            by one just evicted
+ * REAP      reaper's CAS on words that carry         the same                          one death is undone
+ *           {cell, generation}                                                         once
+ * HOLD      hold word, holds_exist; full fence;      payload sequence marked;          a held payload is not
+ *           payload sequence                         full fence; holds_exist           overwritten
+ * CLAIM     payload sequence or stamp invalid;       payload reads; acquire fence;     an overwritten payload
+ *           release fence; payload writes            the same word again               is noticed
+ * TAKEOVER  the dead producer's stores;              lock taken, producer word         the new producer sees
+ *           kernel drops its lock                    (acquire); stamps                 what the old one did
+ * LEND      claims, headers; lent, or device_next    the same (acquire); claims,       a handle that two
+ *           (release)                                stamps, cursor                    threads use in turn
+ *
  * All integers are little- or big-endian as the machine is (checked at open); no pointers, no
  * bit-fields, no access to one word in two sizes. Futex words are 32 bits of their own.
  */

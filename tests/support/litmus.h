@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * A race tested by its outcomes, as in jcstress: many short trials of the two sides of one ordering
- * edge of src/base/sequence.h, each trial ending in one of the outcomes listed. A forbidden outcome
+ * edge of src/ring/layout.h or src/base/sequence.h, each trial ending in one of the outcomes listed. A forbidden outcome
  * fails the test, and so does one that must be seen and never was: then the two sides never met
  * and the trials prove nothing.
  */

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The peers of a ring as threads over one mapping, so that ThreadSanitizer sees both sides of each
- * edge of src/base/sequence.h (it sees nothing where the two map the ring at different addresses). A
- * role is a function; a variant lists who takes part. All read with plain loads what they were
- * given, until it is given back, and never what may be taken away meanwhile: who can be evicted
- * leaves the payload alone.
+ * The peers of a ring as threads over one mapping, so that ThreadSanitizer sees both sides of each edge
+ * (the tables of src/ring/layout.h and src/base/sequence.h). It sees nothing where the two sides map the
+ * ring at different addresses. A role is a function; a variant lists the roles that take part. All read
+ * with plain loads what they were given, until it is given back, and never what may be taken away
+ * meanwhile: a role that can be evicted leaves the payload alone.
  */
 #ifndef THREADS_H
 #define THREADS_H
