@@ -7,6 +7,7 @@
 - src/cuda, src/tools and examples see the public headers alone, and src/cuda src/base. The Python
   extension sees the public headers and the interpreter.
 - Foreign headers and memory orders stay in the files listed here.
+- Bits of shared words are named, and no number is written behind << or >>.
 - No file grows beyond its limit.
 - Every source file is named in a meson.build, so that none is forgotten.
 - Only the files that record or show a date read the wall clock.
@@ -56,6 +57,10 @@ TOKENS = {
     r"\(\s*(?:const\s+)?uint(?:16|32|64)_t\s*\*\s*\)":
         {"ring/producer.c", "ring/consumer.c", "slipring/inline.h"},
 }
+# The structures whose words processes share: layout.h names the bits, and words.h shifts by those names.
+STRUCTURES = ("ring/", "queue/", "arena/")
+SIZE = re.compile(r"\bUINT64_C\(\d+\)\s*<<\s*\d+")  # a constant, such as 4 MiB
+LITERAL_SHIFT = re.compile(r"(?:<<|>>)\s*\d+")
 LINES = 600
 FOREIGN = "slipring/dlpack.h"  # kept as its authors wrote it
 
@@ -110,6 +115,9 @@ def check_core(path, levels, faults):
         for token in sorted(set(re.findall(pattern, code))):
             if name not in places:
                 faults.append(f"{name}: {token} outside its place ({sorted(places)})")
+    shifts = LITERAL_SHIFT.findall(SIZE.sub("", code)) if name.startswith(STRUCTURES) else ()
+    for shift in shifts:
+        faults.append(f"{name}: a literal shift ({shift}); name the bits in layout.h")
     text = path.read_text()
     if re.search(r"\b(?:TODO|FIXME|XXX)\b", text):
         faults.append(f"{name}: a note to do something later")

@@ -3,6 +3,8 @@
 
 #include "ring/group.h"
 #include "ring/members.h"
+#include "ring/recover.h"
+#include "ring/released.h"
 
 #include <errno.h>
 #include <string.h>
@@ -536,7 +538,7 @@ int slr_stream_end(struct slipring_consumer *consumer, uint64_t next, bool slow)
 {
     const struct slr_segment *segment = &consumer->ring->segment;
     const uint64_t word = slr_load64_acquire(&segment->data->producer); /* CURSOR; TAKEOVER */
-    const uint32_t state = (uint32_t)(word & 0xff);
+    const uint32_t state = slr_producer_state(word);
     if (state == SLR_PRODUCER_CLOSED) {
         return drained(consumer, next) ? -EPIPE : -EAGAIN;
     }

@@ -5,6 +5,7 @@
 #include "ring/group.h"
 #include "ring/members.h"
 #include "ring/reclaim.h"
+#include "ring/recover.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -386,7 +387,7 @@ static bool quiet(struct slipring_consumer *consumer)
     /* Relaxed: who sees the word change goes and looks properly. */
     const uint64_t word = slr_load64(&consumer->ring->segment.data->producer);
     const uint64_t now = slr_os_ticks();
-    if ((word & 0xff) == SLR_PRODUCER_ATTACHED && word == consumer->quiet_word &&
+    if (slr_producer_state(word) == SLR_PRODUCER_ATTACHED && word == consumer->quiet_word &&
         now - consumer->quiet_ticks < SLR_OS_TICKS) {
         return true;
     }

@@ -4,6 +4,7 @@
 #include "base/copy.h"
 #include "ring/acquire.h"
 #include "ring/hold.h"
+#include "ring/recover.h"
 
 #include <errno.h>
 #include <xxhash.h>

@@ -3,6 +3,8 @@
 
 #include "ring/group.h"
 #include "ring/members.h"
+#include "ring/recover.h"
+#include "ring/released.h"
 #include "ring/slot.h"
 
 #include <errno.h>
@@ -34,11 +36,11 @@ static bool live_gates(const struct slr_segment *segment, uint32_t i, uint64_t *
         return false;
     }
     const uint64_t owner = slr_load64(&group->owner); /* checked against the cell */
-    const uint32_t cell = (uint32_t)owner - 1;
+    const uint32_t cell = slr_owner_cell(owner);
     if (cell < segment->geometry.members_max) {
         const uint64_t word = slr_load64_acquire(&segment->cells[cell].word); /* JOIN */
         if (cell_gates(word) && slr_cell_group(word) == i &&
-            slr_cell_generation(word) == (uint32_t)(owner >> 32)) {
+            slr_cell_generation(word) == slr_owner_generation(owner)) {
             const uint64_t released = slr_cell_released(segment, cell, word); /* RELEASE */
             if (slr_distance(released, *sequence) > 0) {
                 *sequence = released;

@@ -12,6 +12,7 @@
 #include "ring/group.h"
 
 #include "ring/members.h"
+#include "ring/recover.h"
 
 #include <errno.h>
 #include <string.h>
@@ -48,68 +49,6 @@ static bool named(const struct slr_group *group, const uint64_t words[6])
     return same;
 }
 
-/* Is there a member whose lock is held? */
-static bool has_members(struct slipring_ring *ring, uint32_t group, uint32_t *pid)
-{
-    struct slr_segment *segment = &ring->segment;
-    for (uint32_t i = 0; i < slr_cells_high(segment); i++) {
-        const uint64_t word = slr_load64_acquire(&segment->cells[i].word); /* JOIN */
-        if (slr_cell_state(word) != SLR_CELL_ACTIVE || slr_cell_group(word) != group) {
-            continue;
-        }
-        if (!slr_cell_dead(ring, i, word)) {
-            *pid = slr_load32(&segment->cells[i].pid); /* display */
-            return true;
-        }
-    }
-    return false;
-}
-
-static void reap_members(struct slipring_ring *ring, uint32_t group)
-{
-    struct slr_segment *segment = &ring->segment;
-    for (uint32_t i = 0; i < slr_cells_high(segment); i++) {
-        const uint64_t word = slr_load64_acquire(&segment->cells[i].word); /* REAP */
-        if (slr_cell_group(word) == group && slr_cell_dead(ring, i, word)) {
-            slr_cell_reap(ring, i, word, 1);
-        }
-    }
-}
-
-bool slr_group_end_if_empty(struct slipring_ring *ring, uint32_t group)
-{
-    struct slr_segment *segment = &ring->segment;
-    struct slr_group *g = &segment->groups[group];
-    uint64_t word = slr_load64_acquire(&g->word); /* JOIN */
-    uint32_t pid = 0;
-    if (!slr_group_gates(word) || slr_group_lasting(segment, group)) {
-        return false;
-    }
-    const uint64_t ending = slr_group_to(word, SLR_GROUP_ENDING);
-    if (has_members(ring, group, &pid) || !slr_cas64(&g->word, word, ending)) { /* JOIN */
-        return false;
-    }
-    slr_fence_full(); /* JOIN: the announcement before the look */
-    if (has_members(ring, group, &pid)) {
-        (void)slr_cas64(&g->word, ending, slr_group_to(ending, SLR_GROUP_LIVE)); /* JOIN */
-        return false;
-    }
-    const uint64_t position = slr_load64_acquire(&g->position);               /* GROUP */
-    if (!slr_cas64(&g->word, ending, slr_group_to(ending, SLR_GROUP_FREE))) { /* JOIN */
-        return false;
-    }
-    if (slr_group_many(segment, group)) {
-        const int64_t left =
-            slr_distance(slr_load64_acquire(&segment->data->cursor), position); /* CURSOR */
-        if (left > 0) {
-            slr_log(&ring->log, SLIPRING_LOG_INFO,
-                    "group %u ended with its last member, %lld slots unread", group,
-                    (long long)left);
-        }
-    }
-    return true;
-}
-
 /* Under SLR_LOCK_JOIN. The entry of that name, or total. */
 static uint32_t find(struct slipring_ring *ring, const uint64_t words[6])
 {
@@ -138,7 +77,7 @@ static int make(struct slipring_consumer *consumer, const struct slipring_consum
     for (; i < last; i++) {
         struct slr_group *group = &segment->groups[i];
         if (slr_group_gates(slr_load64_acquire(&group->word))) { /* JOIN */
-            reap_members(ring, i);
+            slr_group_reap(ring, i);
             (void)slr_group_end_if_empty(ring, i);
         }
         uint64_t word = slr_load64_acquire(&group->word); /* JOIN */
@@ -239,8 +178,9 @@ static int enter(struct slipring_consumer *consumer, uint32_t entry, uint64_t *s
         if (kind == SLR_KIND_ONE) {
             slr_store64_release(&segment->cells[consumer->cell].released, *start); /* RELEASE */
         }
-        slr_store64(&group->owner, (uint64_t)slr_cell_generation(consumer->word) << 32 |
-                                       (consumer->cell + 1)); /* under the lock */
+        slr_store64(&group->owner,
+                    slr_owner_word(consumer->cell,
+                                   slr_cell_generation(consumer->word))); /* under the lock */
         consumer->group = entry;
         return 0;
     }
@@ -262,8 +202,8 @@ static int join_locked(struct slipring_consumer *consumer,
         *fresh = entry == total;
         if (entry != total) {
             uint32_t pid = 0;
-            reap_members(ring, entry);
-            const bool peopled = has_members(ring, entry, &pid);
+            slr_group_reap(ring, entry);
+            const bool peopled = slr_group_peopled(ring, entry, &pid);
             if (!peopled && !slr_group_lasting(segment, entry)) {
                 (void)slr_group_end_if_empty(ring, entry);
                 continue; /* a dead group ends before anybody joins: never resumed by chance */

@@ -9,22 +9,11 @@
 #define SLR_HOLD_LOOKS 1000
 #endif
 
-static uint64_t hold_word(uint32_t cell, uint32_t generation, uint64_t index)
-{
-    return (uint64_t)(cell + 1) << 52 |
-           (uint64_t)(generation & ((1u << SLR_LEASE_GENERATION_BITS) - 1)) << 33 | index;
-}
-
-static uint64_t hold_index(uint64_t word)
-{
-    return word & ((UINT64_C(1) << 33) - 1);
-}
-
 static int take_word(struct slipring_consumer *consumer, uint64_t index)
 {
     const struct slr_segment *segment = &consumer->ring->segment;
     const uint32_t holds = segment->geometry.hold_max;
-    const uint64_t word = hold_word(consumer->cell, slr_cell_generation(consumer->word), index);
+    const uint64_t word = slr_hold_word(consumer->cell, slr_cell_generation(consumer->word), index);
     for (uint32_t i = 0; i < holds; i++) {
         const uint32_t at = (consumer->hold_hint + i) % holds;
         if (slr_load64(&segment->holds[at]) == 0 &&    /* hint; the swap decides */
@@ -73,8 +62,9 @@ int slr_hold_take(struct slipring_consumer *consumer, uint64_t sequence, uint64_
     }
     if (result != 0) {
         for (uint64_t i = 0; i < held; i++) {
-            (void)drop_word(segment, hold_word(consumer->cell, slr_cell_generation(consumer->word),
-                                               slr_index(segment, sequence + i)));
+            (void)drop_word(segment,
+                            slr_hold_word(consumer->cell, slr_cell_generation(consumer->word),
+                                          slr_index(segment, sequence + i)));
         }
     }
     return result;
@@ -86,21 +76,11 @@ int slr_hold_drop(struct slipring_consumer *consumer, uint64_t sequence, uint64_
     int result = 0;
     for (uint64_t i = 0; i < span; i++) {
         const int one =
-            drop_word(segment, hold_word(consumer->cell, slr_cell_generation(consumer->word),
-                                         slr_index(segment, sequence + i)));
+            drop_word(segment, slr_hold_word(consumer->cell, slr_cell_generation(consumer->word),
+                                             slr_index(segment, sequence + i)));
         result = result == 0 ? one : result;
     }
     return result;
-}
-
-void slr_hold_drop_all(const struct slr_segment *segment, uint32_t cell, uint32_t generation)
-{
-    for (uint32_t i = 0; i < segment->geometry.hold_max; i++) {
-        const uint64_t word = slr_load64_acquire(&segment->holds[i]); /* REAP */
-        if (word != 0 && word == hold_word(cell, generation, hold_index(word))) {
-            (void)slr_cas64(&segment->holds[i], word, 0); /* REAP */
-        }
-    }
 }
 
 /* How far from base the first slot lies that a hold names, at most slots; *any: is there a hold. */
@@ -113,7 +93,7 @@ static uint64_t nearest_hold(const struct slr_segment *segment, uint64_t base, u
         const uint64_t word = slr_load64_acquire(&segment->holds[i]); /* HOLD; RELEASE if it is 0 */
         if (word != 0) {
             /* Whatever a scribbler wrote, the distance is cut to the ring. */
-            const uint64_t distance = slr_index(segment, hold_index(word) - base);
+            const uint64_t distance = slr_index(segment, slr_hold_index(word) - base);
             nearest = distance < nearest ? distance : nearest;
             *any = true;
         }
@@ -164,25 +144,4 @@ uint64_t slr_hold_pass(struct slipring_producer *producer, uint64_t base, uint64
         }
     }
     return held;
-}
-
-void slr_hold_reap(struct slipring_ring *ring)
-{
-    const struct slr_segment *segment = &ring->segment;
-    for (uint32_t i = 0; i < segment->geometry.hold_max; i++) {
-        const uint64_t word = slr_load64_acquire(&segment->holds[i]); /* REAP */
-        const uint32_t cell = (uint32_t)(word >> 52) - 1;
-        if (word == 0) {
-            continue;
-        }
-        const uint64_t shown = cell < segment->geometry.members_max
-                                   ? slr_load64_acquire(&segment->cells[cell].word) /* REAP */
-                                   : 0; /* nobody's: scribbled */
-        if (word != hold_word(cell, slr_cell_generation(shown), hold_index(word)) ||
-            slr_cell_state(shown) == SLR_CELL_FREE) {
-            (void)slr_cas64(&segment->holds[i], word, 0); /* REAP: its owner is gone */
-        } else if (slr_cell_dead(ring, cell, shown)) {
-            slr_cell_reap(ring, cell, shown, 1);
-        }
-    }
 }

@@ -25,7 +25,7 @@
 #define SLR_HOLD_H
 
 #include "ring/handle.h"
-#include "ring/slot.h"
+#include "ring/words.h"
 
 /* Hold the slots of the message that begins at sequence (span of them). 0 held; -EAGAIN it is gone;
  * -ENOBUFS no free word. */
@@ -34,14 +34,8 @@ int slr_hold_take(struct slipring_consumer *consumer, uint64_t sequence, uint64_
 /* Drop the holds of such a message; 0, or -EINVAL if there was none. */
 int slr_hold_drop(struct slipring_consumer *consumer, uint64_t sequence, uint64_t span);
 
-/* Drop all that {cell, generation} holds (REAP). */
-void slr_hold_drop_all(const struct slr_segment *segment, uint32_t cell, uint32_t generation);
-
 /* Producer: mark slots slots from base on as looked at; the first of them that is held, or base +
  * slots if none is, in which case they are invalid now and may be written. */
 uint64_t slr_hold_pass(struct slipring_producer *producer, uint64_t base, uint64_t slots);
-
-/* Reap the dead among the holders. */
-void slr_hold_reap(struct slipring_ring *ring);
 
 #endif

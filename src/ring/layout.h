@@ -138,6 +138,8 @@ struct slr_geometry {
 
 /* state of the producer's word */
 enum { SLR_PRODUCER_NONE = 0, SLR_PRODUCER_ATTACHED = 1, SLR_PRODUCER_CLOSED = 2 };
+#define SLR_PRODUCER_EPOCH_SHIFT 8u
+#define SLR_PRODUCER_STATE_MASK 0xffu
 
 struct slr_data {
     _Atomic uint64_t magic; /* stored last (INIT) */
@@ -200,8 +202,13 @@ struct slr_control {
     _Alignas(SLR_PAD) struct slr_dead_letter letters[SLR_DEAD_LETTERS];
 };
 
-/* Cell word: generation in bits 32..63, group index in 8..23 (SLR_NO_GROUP: none), state in 0..3,
- * kind in 4..7. One word, so that who owns a cell and what it is change together. */
+/* Cell word: generation in bits 32..63, group index in 8..23 (SLR_NO_GROUP: none), kind in 4..7, state
+ * in 0..3. It is one word, so that a cell's owner and its state change together. */
+#define SLR_CELL_GENERATION_SHIFT 32u
+#define SLR_CELL_GROUP_SHIFT 8u
+#define SLR_CELL_KIND_SHIFT 4u
+#define SLR_CELL_KIND_MASK 15u
+#define SLR_CELL_STATE_MASK 15u
 enum {
     SLR_CELL_FREE = 0,
     SLR_CELL_JOINING = 1,
@@ -228,6 +235,10 @@ struct slr_cell {
 
 /* Group word: generation in bits 32..63, version in 8..31 (every change of state counts it up, so
  * that a late compare-and-swap fails), state in 0..7. */
+#define SLR_GROUP_GENERATION_SHIFT 32u
+#define SLR_GROUP_VERSION_SHIFT 8u
+#define SLR_GROUP_VERSION_MASK 0xffffffu
+#define SLR_GROUP_STATE_MASK 0xffu
 enum { SLR_GROUP_FREE = 0, SLR_GROUP_SETUP = 1, SLR_GROUP_LIVE = 2, SLR_GROUP_ENDING = 3 };
 
 struct slr_group {
@@ -235,7 +246,7 @@ struct slr_group {
     _Alignas(SLR_PAD) _Atomic uint64_t take; /* hint: all before it was taken at least once */
     _Atomic uint64_t redeliver;              /* hint: bumped when a lease became free again */
     _Alignas(SLR_PAD) _Atomic uint64_t word;
-    _Atomic uint64_t owner; /* group of one: its member, as in a lease; 0 none */
+    _Atomic uint64_t owner; /* group of one: its member's generation << 32 | cell + 1; 0 none */
     _Atomic uint64_t evict_after_ns;
     _Atomic uint64_t dropped;
     _Atomic uint64_t redelivered;
@@ -250,15 +261,24 @@ struct slr_group {
 /* Lease: deliveries in bits 0..2, state in 3..4, lap in 5..32 (28 bits), generation of the cell in
  * 33..51 (19 bits), cell in 52..63. A word of an earlier lap reads as: not yet taken. */
 enum { SLR_LEASE_FREE = 0, SLR_LEASE_TAKEN = 1, SLR_LEASE_DONE = 2 };
-#define SLR_LEASE_LAP_BITS 28u
+#define SLR_LEASE_DELIVERIES_MASK 7u
+#define SLR_LEASE_STATE_SHIFT 3u
+#define SLR_LEASE_STATE_MASK 3u
 #define SLR_LEASE_LAP_SHIFT 5u
+#define SLR_LEASE_LAP_BITS 28u
+#define SLR_LEASE_GENERATION_SHIFT 33u
 #define SLR_LEASE_GENERATION_BITS 19u
+#define SLR_LEASE_CELL_SHIFT 52u
+#define SLR_LEASE_CELL_MASK 0xfffu
 
 /* Release: as the lease of a message that this cell has finished at the first delivery. Stored
  * plainly, by the owner alone (a device may): counts only if cell, generation and lap agree. */
 
 /* Hold: slot index in bits 0..32, generation of the cell in 33..51, cell + 1 in 52..63 (0: free).
  * While any hold names a slot the producer leaves its payload, so the slot alone is enough. */
+#define SLR_HOLD_INDEX_BITS 33u
+#define SLR_HOLD_GENERATION_SHIFT 33u
+#define SLR_HOLD_CELL_SHIFT 52u
 
 _Static_assert(sizeof(struct slr_field) == 120, "layout");
 _Static_assert(sizeof(struct slr_header) == 64, "layout");

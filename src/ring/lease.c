@@ -2,49 +2,12 @@
 /* Leases of groups of many; the states are drawn in group.h. */
 #include "ring/group.h"
 #include "ring/members.h"
+#include "ring/recover.h"
+#include "ring/released.h"
 
 #include <errno.h>
 
-/* How far the group's position moves over what lies there. Passed-over slots keep another message's
- * header; they count as one. Where no message spans, the slot is not looked at: its line is another
- * member's, and costs more than all the rest of a step. */
-static uint64_t slots_of(const struct slr_segment *segment, uint64_t sequence)
-{
-    if (!slr_is_tensor(segment) || slr_slot_look(segment, sequence) != SLR_SLOT_HERE) {
-        return 1;
-    }
-    const uint64_t span = slr_span(segment, sequence);
-    return span == 0 ? 1 : span;
-}
-
 /* ---- finishing ---- */
-
-bool slr_group_advance(const struct slr_segment *segment, uint32_t group)
-{
-    _Atomic uint64_t *position = &segment->groups[group].position;
-    bool moved = false;
-    uint64_t steps = SLR_ADVANCE_LAPS * slr_slots(segment);
-    for (;;) {
-        const uint64_t from = slr_load64_acquire(position); /* GROUP */
-        uint64_t to = from;
-        for (; to - from < slr_slots(segment) && steps > 0; steps--) {
-            const uint64_t word =
-                slr_load64_acquire(slr_lease_word(segment, group, to)); /* GROUP */
-            if (slr_lease_lap(segment, word, to) != 0 || slr_lease_state(word) != SLR_LEASE_DONE) {
-                break;
-            }
-            /* A header is stable while position stays here; if it does not the swap fails. */
-            to += slots_of(segment, to);
-        }
-        if (to == from) {
-            break;
-        }
-        if (slr_cas64(position, from, to)) { /* RELEASE: what the finishers read is before it */
-            moved = true;
-        }
-    }
-    return moved;
-}
 
 int slr_lease_finish(struct slipring_consumer *consumer, uint64_t sequence)
 {
@@ -64,127 +27,6 @@ int slr_lease_finish(struct slipring_consumer *consumer, uint64_t sequence)
     return word == mine && slr_cas64(lease, mine, done) ? 0 : -ESTALE;
 }
 
-/* ---- giving back ---- */
-
-static bool listed(const struct slr_control *control, uint32_t group, uint64_t sequence)
-{
-    for (uint32_t i = 0; i < SLR_DEAD_LETTERS; i++) {
-        const struct slr_dead_letter *letter = &control->letters[i];
-        if (slr_load64_acquire(&letter->number) != 0 && /* INIT, of this entry */
-            slr_load64(&letter->sequence) == sequence && slr_load32(&letter->group) == group) {
-            return true;
-        }
-    }
-    return false;
-}
-
-static void list_dead_letter(const struct slr_segment *segment, uint32_t group, uint64_t sequence,
-                             uint64_t tag, uint32_t cause)
-{
-    struct slr_control *control = segment->control;
-    if (listed(control, group, sequence)) {
-        return; /* by a reaper that died before it got further */
-    }
-    const uint64_t number = slr_add64(&control->dead_letters, 1); /* a ticket */
-    struct slr_dead_letter *letter = &control->letters[number % SLR_DEAD_LETTERS];
-    slr_store64(&letter->number, 0);
-    slr_fence_release(); /* INIT, of this entry: empty before it changes */
-    slr_store64(&letter->sequence, sequence);
-    slr_store64(&letter->tag, tag);
-    slr_store32(&letter->group, group);
-    slr_store32(&letter->cause, cause);
-    slr_store64_release(&letter->number, number + 1);         /* INIT, of this entry */
-    (void)slr_add64(&segment->groups[group].dead_letters, 1); /* counter */
-}
-
-static void give_back(const struct slr_segment *segment, uint32_t group, uint64_t sequence,
-                      uint64_t word, uint32_t cause)
-{
-    struct slr_group *g = &segment->groups[group];
-    _Atomic uint64_t *lease = slr_lease_word(segment, group, sequence);
-    const uint32_t deliveries = slr_lease_deliveries(word);
-    const bool dead = deliveries >= SLR_DELIVERIES_MAX;
-    const uint64_t next = slr_lease(SLR_MEMBERS_MAX + 1, 0, slr_lap(segment, sequence),
-                                    dead ? SLR_LEASE_DONE : SLR_LEASE_FREE, deliveries);
-    /* Read while the lease keeps the slot. */
-    const uint64_t tag =
-        slr_is_compact(segment) ? 0 : slr_load64(&slr_header(segment, sequence)->tag);
-    /* A dead member cannot finish any more: list first, so that a reaper's death loses nothing.
-     * An evicted one may finish this very moment: let the swap decide first. */
-    if (dead && cause == 1) {
-        list_dead_letter(segment, group, sequence, tag, cause);
-    }
-    if (!slr_cas64(lease, word, next)) { /* REAP */
-        return;                          /* finished, or given back by somebody else */
-    }
-    if (dead && cause != 1) {
-        list_dead_letter(segment, group, sequence, tag, cause);
-    }
-    if (!dead) {
-        (void)slr_add64(&g->redelivered, 1); /* counter */
-        (void)slr_add64(&g->redeliver, 1);   /* hint */
-    }
-}
-
-void slr_lease_return_all(const struct slr_segment *segment, uint32_t group, uint32_t cell,
-                          uint32_t generation, uint32_t cause)
-{
-    const uint64_t position = slr_load64_acquire(&segment->groups[group].position); /* GROUP */
-    const uint32_t cut = generation & ((1u << SLR_LEASE_GENERATION_BITS) - 1);
-    for (uint64_t i = 0; i < slr_slots(segment); i++) {
-        const uint64_t sequence = position + i;
-        const uint64_t word =
-            slr_load64_acquire(slr_lease_word(segment, group, sequence)); /* REAP */
-        if (slr_lease_state(word) == SLR_LEASE_TAKEN && slr_lease_cell(word) == cell &&
-            slr_lease_generation(word) == cut && slr_lease_lap(segment, word, sequence) == 0) {
-            give_back(segment, group, sequence, word, cause);
-        }
-    }
-    if (slr_group_advance(segment, group)) {
-        slr_bell_check((struct slr_bell){&segment->control->producer_waiting,
-                                         &segment->control->producer_wake});
-    }
-    /* Members that sleep take what came back. */
-    slr_bell_check(
-        (struct slr_bell){&segment->control->consumers_waiting, &segment->control->consumers_wake});
-}
-
-void slr_group_recover(struct slipring_ring *ring, uint32_t group)
-{
-    struct slr_segment *segment = &ring->segment;
-    for (uint32_t i = 0; i < slr_cells_high(segment); i++) {
-        const uint64_t word = slr_load64_acquire(&segment->cells[i].word); /* REAP */
-        if (slr_cell_group(word) == group && slr_cell_dead(ring, i, word)) {
-            slr_cell_reap(ring, i, word, 1);
-        }
-    }
-    /* What was taken by one that was evicted, or left, in the same moment. */
-    const uint64_t position = slr_load64_acquire(&segment->groups[group].position); /* GROUP */
-    for (uint64_t i = 0; i < slr_slots(segment); i++) {
-        const uint64_t sequence = position + i;
-        const uint64_t word =
-            slr_load64_acquire(slr_lease_word(segment, group, sequence)); /* REAP */
-        if (slr_lease_lap(segment, word, sequence) != 0 ||
-            slr_lease_state(word) != SLR_LEASE_TAKEN) {
-            continue;
-        }
-        const uint32_t cell = slr_lease_cell(word);
-        const uint64_t shown = cell < segment->geometry.members_max
-                                   ? slr_load64_acquire(&segment->cells[cell].word) /* OWN */
-                                   : 0;
-        const uint64_t cut = slr_cell_generation(shown) & ((1u << SLR_LEASE_GENERATION_BITS) - 1);
-        if (slr_cell_state(shown) != SLR_CELL_ACTIVE || slr_cell_group(shown) != group ||
-            cut != slr_lease_generation(word)) {
-            give_back(segment, group, sequence, word,
-                      slr_cell_state(shown) == SLR_CELL_EVICTED ? 2 : 1);
-        }
-    }
-    if (slr_group_advance(segment, group)) {
-        slr_bell_check((struct slr_bell){&segment->control->producer_waiting,
-                                         &segment->control->producer_wake});
-    }
-}
-
 bool slr_group_finished(struct slipring_consumer *consumer, uint64_t end)
 {
     struct slipring_ring *ring = consumer->ring;
@@ -202,7 +44,7 @@ bool slr_group_finished(struct slipring_consumer *consumer, uint64_t end)
                       SLR_LEASE_TAKEN, slr_lease_deliveries(word));
         const bool done =
             slr_lease_lap(segment, word, s) == 0 && slr_lease_state(word) == SLR_LEASE_DONE;
-        const uint64_t slots = slots_of(segment, s);
+        const uint64_t slots = slr_lease_slots(segment, s);
         if (!done && word != mine) {
             return false;
         }
@@ -260,7 +102,7 @@ void slr_group_evict(struct slipring_ring *ring, uint32_t group, uint64_t slots)
         const bool this_lap = slr_lease_lap(segment, word, to) == 0;
         const bool taken = this_lap && slr_lease_state(word) == SLR_LEASE_TAKEN;
         const bool done = this_lap && slr_lease_state(word) == SLR_LEASE_DONE;
-        const uint64_t span = slots_of(segment, to);
+        const uint64_t span = slr_lease_slots(segment, to);
         evicting = evicting || (to == from && taken);
         if (taken && !evicting) {
             break;

@@ -11,6 +11,7 @@
 #include "ring/gate.h"
 #include "ring/hold.h"
 #include "ring/members.h"
+#include "ring/recover.h"
 #include "ring/slot.h"
 
 #include <errno.h>
@@ -25,11 +26,6 @@ void slipring_producer_config_init(struct slipring_producer_config *config)
 {
     memset(config, 0, sizeof *config);
     config->struct_size = sizeof *config;
-}
-
-static uint64_t producer_word(uint64_t epoch, uint32_t state)
-{
-    return epoch << 8 | state;
 }
 
 static void find_counts(struct slipring_fast *fast, const struct slr_segment *segment, uint64_t end)
@@ -84,10 +80,10 @@ static void take_over(struct slipring_producer *producer, uint64_t word)
     fast->plain = end; /* whatever the ones before wrote */
     find_counts(fast, segment, end);
     producer->reported = limit;
-    producer->epoch = (word >> 8) + 1;
+    producer->epoch = slr_producer_epoch(word) + 1;
     slr_store64_release(&data->cursor, end); /* CURSOR */
     slr_store64_release(&data->producer,
-                        producer_word(producer->epoch, SLR_PRODUCER_ATTACHED)); /* TAKEOVER */
+                        slr_producer_word(producer->epoch, SLR_PRODUCER_ATTACHED)); /* TAKEOVER */
 }
 
 static void set_fast(struct slipring_producer *producer)
@@ -193,7 +189,7 @@ int slipring_producer_attach(struct slipring_ring *ring,
         return result;
     }
     const uint64_t word = slr_load64_acquire(&segment->data->producer); /* TAKEOVER */
-    if ((word & 0xff) == SLR_PRODUCER_CLOSED) {
+    if (slr_producer_state(word) == SLR_PRODUCER_CLOSED) {
         result = slr_fail(error, -EPIPE, "slipring_producer_attach",
                           "the stream was closed by its producer; create a new ring");
     } else {
@@ -240,8 +236,8 @@ static void end(struct slipring_producer *producer, uint32_t state)
             slr_device_wait(producer);
         }
         slr_store64_release(&ring->segment.data->producer,
-                            producer_word(producer->epoch, state)); /* CURSOR; TAKEOVER */
-        slr_store32(&ring->segment.control->producer_pid, 0);       /* display */
+                            slr_producer_word(producer->epoch, state)); /* CURSOR; TAKEOVER */
+        slr_store32(&ring->segment.control->producer_pid, 0);           /* display */
         slr_bell_ring(producer->consumers);
         slr_segment_write_end(&ring->segment);
     }

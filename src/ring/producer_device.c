@@ -8,7 +8,7 @@
  * are known beforehand, and one that will never be stamped by its device can be passed over.
  */
 #include "ring/handle.h"
-#include "ring/members.h"
+#include "ring/recover.h"
 #include "ring/slot.h"
 
 #include <slipring/device.h>

@@ -15,6 +15,7 @@
 #include "ring/group.h"
 #include "ring/handle.h"
 #include "ring/members.h"
+#include "ring/recover.h"
 
 #include <errno.h>
 #include <string.h>
@@ -67,9 +68,9 @@ static uint32_t producer_state(const struct slr_segment *segment, uint64_t *epoc
             segment->control_fd < 0 || slr_alive(segment->control_fd, SLR_LOCK_PRODUCER);
         const uint64_t now = slr_load64_acquire(&segment->data->producer); /* TAKEOVER */
 
-        if ((now & 0xff) == SLR_PRODUCER_CLOSED) {
+        if (slr_producer_state(now) == SLR_PRODUCER_CLOSED) {
             state = SLIPRING_PRODUCER_CLOSED;
-        } else if ((now & 0xff) == SLR_PRODUCER_ATTACHED) {
+        } else if (slr_producer_state(now) == SLR_PRODUCER_ATTACHED) {
             /* One that detached or was replaced between the two looks did not die. */
             state = held ? SLIPRING_PRODUCER_LIVE : SLIPRING_PRODUCER_DEAD;
         } else {
@@ -80,7 +81,7 @@ static uint32_t producer_state(const struct slr_segment *segment, uint64_t *epoc
         }
         word = now;
     }
-    *epoch = word >> 8;
+    *epoch = slr_producer_epoch(word);
     return state;
 }
 
@@ -150,7 +151,7 @@ static size_t printable_at(const uint8_t *text, size_t size)
         if ((text[i] & 0xc0) != 0x80) {
             return 0;
         }
-        code = code << 6 | (text[i] & 0x3f);
+        code = code * 64 + (text[i] & 0x3f);
     }
     const bool shortest = length == 2 || code >= (length == 3 ? 0x800u : 0x10000u);
     const bool surrogate = code >= 0xd800 && code < 0xe000;
@@ -362,18 +363,13 @@ static void count_leases(const struct slr_segment *segment, struct slipring_memb
     }
 }
 
-static uint32_t hold_cell(uint64_t word) /* 1 + its index, 0 while free */
-{
-    return (uint32_t)(word >> 52);
-}
-
 static void count_holds(const struct slr_segment *segment, struct slipring_member *array,
                         uint32_t count)
 {
     for (uint32_t i = 0; i < segment->geometry.hold_max; i++) {
         const uint64_t hold = slr_load64(&segment->holds[i]); /* display */
-        if (hold_cell(hold) != 0) { /* its generation lies where a lease has it */
-            count_held(segment, array, count, hold_cell(hold) - 1, slr_lease_generation(hold));
+        if (hold != 0) {
+            count_held(segment, array, count, slr_hold_cell(hold), slr_hold_generation(hold));
         }
     }
 }

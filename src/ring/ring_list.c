@@ -12,6 +12,7 @@
 #include "base/os.h"
 #include "ring/handle.h"
 #include "ring/members.h"
+#include "ring/recover.h"
 #include "ring/ring_name.h"
 
 #include <errno.h>

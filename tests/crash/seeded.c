@@ -4,6 +4,7 @@
  * check is seen to find what it is there for. None of it touches the library.
  */
 #define _GNU_SOURCE
+#include "ring/released.h"
 #include "op.h"
 
 #include "ring/group.h"

@@ -4,6 +4,7 @@
  * objects, each call ends soon, gives an error or something within the ring, and nothing leaks.
  */
 #define _GNU_SOURCE
+#include "ring/recover.h"
 #include "ring/ring_name.h"
 #include "fuzz.h"
 

@@ -9,6 +9,7 @@
 #define _GNU_SOURCE
 #include "ring/group.h"
 #include "ring/handle.h"
+#include "ring/released.h"
 #include "hostile.h"
 #include "visit.h"
 

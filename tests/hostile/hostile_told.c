@@ -8,6 +8,7 @@
 #include "ring/group.h"
 #include "ring/handle.h"
 #include "ring/members.h"
+#include "ring/released.h"
 #include "hostile.h"
 
 static const struct stress block = {

@@ -52,6 +52,10 @@
 
 #include "base/wait.c"
 
+#include "ring/released.c"
+
+#include "ring/recover.c"
+
 #include "ring/members.c"
 
 #include "ring/hold.c"

@@ -80,8 +80,8 @@ AGAIN = 3
 # The models that run a file's code most, tried first.
 CLIENTS = {
     "crowd": "src/base/wait.c",
-    "lasting": "src/ring/members.c",
-    "letter": "src/ring/ring_inspect.c src/ring/lease.c",
+    "lasting": "src/ring/members.c src/ring/recover.c",
+    "letter": "src/ring/ring_inspect.c src/ring/recover.c",
     "device": "src/ring/consumer_device.c",
     "stamp": "src/ring/producer_device.c",
     "foreign": "src/ring/acquire.c src/ring/members.c",
@@ -91,11 +91,11 @@ CLIENTS = {
     "sleep": "src/base/wait.c include/slipring/inline.h",
     "copy": "src/ring/producer.c src/ring/consumer_overwrite.c src/ring/slot.h",
     "hold": "src/ring/hold.c",
-    "evict": "src/ring/lease.c src/ring/gate.c",
-    "group": "src/ring/lease.c",
-    "attach": "src/ring/members.c",
+    "evict": "src/ring/lease.c src/ring/recover.c src/ring/gate.c",
+    "group": "src/ring/lease.c src/ring/released.c src/ring/recover.c",
+    "attach": "src/ring/members.c src/ring/recover.c",
     "takeover": "src/ring/producer.c src/ring/producer_publish.c",
-    "end": "src/ring/group.c",
+    "end": "src/ring/recover.c src/ring/group.c",
 }
 BRIEFLY = {"SLIPRING_KILLS": "2000", "SLIPRING_SECONDS": "5", "GENMC": "none"}
 IN_MESON = {"explorer": "models", "tsan": "threads"}

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #define _GNU_SOURCE
+#include "ring/recover.h"
 #include "stress.h"
 
 #include "ring/handle.h"

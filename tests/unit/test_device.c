@@ -11,7 +11,7 @@
 
 #include <slipring/device.h>
 
-#include "ring/members.h"
+#include "ring/recover.h"
 #include "ring/slot.h"
 
 #define SLOTS 1024u /* a compact ring has no fewer: a page, which may be of 64 KiB */

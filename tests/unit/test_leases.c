@@ -7,6 +7,7 @@
  * the group goes past what was passed over; a producer that runs out of patience with a message
  * that nobody has evicts nobody for it; no lease word of an ended group comes again.
  */
+#include "ring/recover.h"
 #include "proc.h"
 
 #include <slipring/device.h>
