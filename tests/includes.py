@@ -132,6 +132,7 @@ def check_program(path, foreign, faults):
     for include in includes_of(path)[1]:
         name = include.strip('"<> ')
         own = include.startswith('"') and (path.parent / name).exists() and "/" not in name
+        own = own or (path.is_relative_to(SRC / PYTHON) and (SRC / PYTHON / name).exists())
         own = own or (path.parent == SRC / "cuda" and name.startswith("base/"))
         if re.search(foreign, include) or (include.startswith('"') and not own):
             faults.append(f"{where}: {include}: only the public headers may be used here")

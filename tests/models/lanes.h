@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The lanes of the Python package's queues (src/python/slipring/lane*.c), as they are, in one
+ * The lanes of the Python package's queues (src/python/queue/lane*.c), as they are, in one
  * translation unit under the explorer, and a small queue in static memory.
  *
  * A client says before it includes this what it wants (MODEL_LANES, MODEL_MAXSIZE). model_enter()
@@ -121,23 +121,23 @@ static long model_futex(uint32_t *word, int operation, uint32_t value)
     return 0; /* a wake reaches every sleeper whose word moved */
 }
 
-#include "../../src/python/slipring/lane.h"
+#include "../../src/python/queue/lane.h"
 #undef LANE_ENTRIES
 #define LANE_ENTRIES MODEL_ENTRIES
-#include "../../src/python/slipring/lane_word.h"
+#include "../../src/python/queue/lane_word.h"
 #undef LANE_TRIES
 #define LANE_TRIES 1 /* whoever is in our way may be dead */
 #define lane_pause() ((void)0)
 
-#include "../../src/python/slipring/lane_file.c"
+#include "../../src/python/queue/lane_file.c"
 
-#include "../../src/python/slipring/lane_block.c"
+#include "../../src/python/queue/lane_block.c"
 
-#include "../../src/python/slipring/lane_count.c"
+#include "../../src/python/queue/lane_count.c"
 
-#include "../../src/python/slipring/lane_put.c"
+#include "../../src/python/queue/lane_put.c"
 #define announced take_announced /* of lane_take.c */
-#include "../../src/python/slipring/lane_take.c"
+#include "../../src/python/queue/lane_take.c"
 
 /* ---- the queue ---- */
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The module: its types, its errors, a few functions. */
-#include "gpu.h"
-#include "queue.h"
-#include "view.h"
+#include "gpu/gpu.h"
+#include "queue/queue.h"
+#include "ring/view.h"
 
 PyMODINIT_FUNC PyInit__slipring(void);
 

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Ring: made, attached, handed on. How it looks is ring_info.c's. */
-#include "ring.h"
+#include "ring/ring.h"
 
-#include "consumer.h"
-#include "producer.h"
+#include "ring/consumer.h"
+#include "ring/producer.h"
 
 #include <errno.h>
 #include <string.h>

@@ -5,7 +5,7 @@
  * READ_ONLY; without, a legacy one, which cannot. The loader's tensors are parts of a buffer, which
  * they hold likewise.
  */
-#include "view.h"
+#include "ring/view.h"
 
 #include <slipring/dlpack.h>
 

@@ -4,7 +4,7 @@
  * room and no feeder thread has older items; else the feeder gets it, and put() returns all the
  * same. What goes wrong in pickling is told to _on_queue_feeder_error().
  */
-#include "queue.h"
+#include "queue/queue.h"
 
 #include <errno.h>
 #include <slipring/slipring.h>

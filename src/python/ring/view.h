@@ -7,7 +7,7 @@
 #ifndef SLIPRING_PYTHON_VIEW_H
 #define SLIPRING_PYTHON_VIEW_H
 
-#include "consumer.h"
+#include "ring/consumer.h"
 
 struct view_object {
     PyObject_HEAD struct consumer_object *consumer;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* View: slots to read, and the lease of them (view.h). */
-#include "view.h"
+#include "ring/view.h"
 
 #include <errno.h>
 #include <stdlib.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A block that was got: a writable buffer, given back when the last array on it dies. */
-#include "queue.h"
+#include "queue/queue.h"
 
 struct lease {
     PyObject_HEAD struct lane_queue *lanes;

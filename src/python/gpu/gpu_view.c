@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Views on streams: copied to the device, and given back by it. */
-#include "gpu.h"
+#include "gpu/gpu.h"
 
-#include "view.h"
+#include "ring/view.h"
 
 #include <errno.h>
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Producer: claims slots and waits for them; what is done with them is the Loan's (loan.c). */
-#include "producer.h"
+#include "ring/producer.h"
 
 #include <errno.h>
 

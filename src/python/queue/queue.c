@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The type _QueueCore, which slipring's queues inherit from: what it holds, and its errors. */
-#include "queue.h"
+#include "queue/queue.h"
 
 #include <errno.h>
 #include <math.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Pinned rings of this process: found, pinned, let go. */
-#include "gpu.h"
+#include "gpu/gpu.h"
 
 #include <slipring/device.h>
 

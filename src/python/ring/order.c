@@ -6,7 +6,7 @@
  * is done at the list's front. Is that another thread, it may be asleep for a producer that waits
  * for these very slots: it is woken to do it.
  */
-#include "consumer.h"
+#include "ring/consumer.h"
 
 #include <stdlib.h>
 

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Ring.pin() and what tells of it. */
-#include "gpu.h"
+#include "gpu/gpu.h"
 
-#include "ring.h"
-#include "view.h"
+#include "ring/ring.h"
+#include "ring/view.h"
 
 #include <slipring/device.h>
 

@@ -6,7 +6,7 @@
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 
-#include "lane.h"
+#include "queue/lane.h"
 
 /* What the module has looked up once; an attribute of the type _QueueCore. */
 struct queue_state {

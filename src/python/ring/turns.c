@@ -5,7 +5,7 @@
  * while the loop waits, and of several that share a consumer or a group each might wait for what
  * another one's variable holds back.
  */
-#include "view.h"
+#include "ring/view.h"
 
 struct turns_object {
     PyObject_HEAD struct consumer_object *consumer;

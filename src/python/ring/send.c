@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Copying a value into a slot: as one memcpy where its memory is as the field's, else by NumPy. */
-#include "producer.h"
+#include "ring/producer.h"
 
-#include "view.h"
+#include "ring/view.h"
 
 #include <string.h>
 

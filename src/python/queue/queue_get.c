@@ -3,7 +3,7 @@
  * Getting. A record is copied out of its lane, finished, and unpickled after that, so that nothing
  * of the queue is held while the caller's code runs.
  */
-#include "queue.h"
+#include "queue/queue.h"
 
 #include <errno.h>
 #include <slipring/slipring.h>

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Loan: claimed slots to write, published or aborted once. */
-#include "producer.h"
+#include "ring/producer.h"
 
-#include "view.h"
+#include "ring/view.h"
 
 #include <errno.h>
 #include <stdlib.h>

@@ -5,7 +5,7 @@
  * might be shared, or contain itself, is left to pickle. A container inside another one is nobody
  * else's if it has one reference.
  */
-#include "queue.h"
+#include "queue/queue.h"
 
 #include <string.h>
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Field: one field in memory, and the reference that everything made of it holds (view.h). */
-#include "view.h"
+#include "ring/view.h"
 
 #include <string.h>
 

@@ -3,7 +3,7 @@
  * Pickling for a queue: one pickler, kept from object to object, with the reducers that
  * ForkingPickler would use. Buffers of 4 KiB and more travel beside the pickle.
  */
-#include "queue.h"
+#include "queue/queue.h"
 
 #include <string.h>
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Consumer: joins a ring, acquires views, waits. */
-#include "consumer.h"
+#include "ring/consumer.h"
 
-#include "view.h"
+#include "ring/view.h"
 
 #include <structmember.h>
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* libslipring-cuda, found beside the extension and opened by the first GPU call. */
-#include "gpu.h"
+#include "gpu/gpu.h"
 
 #include <dlfcn.h>
 #include <errno.h>

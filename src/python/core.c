@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The core that a ring's objects share (core.h): made, ended, its fields found. */
-#include "gpu.h"
+#include "gpu/gpu.h"
 
 #include <slipring/device.h>
 

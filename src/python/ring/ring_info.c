@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* How a ring looks: plain Python values of what the core tells. */
-#include "ring.h"
+#include "ring/ring.h"
 
 #include <stdlib.h>
 
