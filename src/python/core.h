@@ -108,7 +108,7 @@ PyObject *raise_text(const struct module_state *state, int code,
 PyObject *raise_headerless(const struct core *core, const char *doing);
 /* A message of so many bytes is larger than a slot, and the ring is no tensor ring. */
 PyObject *raise_spanning(const struct core *core, const char *doing, uint64_t bytes);
-/* holders.c: a claim timed out; the text names who holds the slots. */
+/* errors.c: a claim timed out; the text names the groups that hold the slots. */
 PyObject *raise_full(const struct core *core);
 
 /* schema.c */

@@ -6,7 +6,7 @@
 
 #include <pthread.h>
 
-struct order_node; /* order.c */
+struct order_node; /* ordered_release.c */
 
 struct consumer_object {
     PyObject_HEAD struct core *core;
@@ -14,7 +14,7 @@ struct consumer_object {
     struct lock lock;                   /* whose holder may acquire */
     pthread_mutex_t guard; /* of the pointer, against who does not hold the lock, and of order */
     bool copies;           /* an overwrite ring that cannot be held: acquire copies out */
-    bool ordered;          /* releases go in the order acquired (order.c) */
+    bool ordered;          /* releases go in the order acquired (ordered_release.c) */
     struct order_node *oldest, *newest;
     uint32_t views;  /* alive; atomic */
     uint32_t closed; /* acquires no more; atomic */
@@ -37,7 +37,7 @@ bool consumer_forked(const struct consumer_object *self);
 /* A view died. The last one of a closed consumer takes it out of the ring. */
 void consumer_view_gone(struct consumer_object *self);
 
-/* order.c: ordered consumers. A node for what was just acquired, NULL if there is no memory; its
+/* ordered_release.c: ordered consumers. A node for what was just acquired, NULL if there is no memory; its
  * slots are released when all before it are. Returns that release's result, or 0. */
 struct order_node *order_add(struct consumer_object *self, const struct slipring_view *view);
 int order_done(struct consumer_object *self, struct order_node *node);

@@ -44,7 +44,7 @@ void gpu_take_off_stream(struct view_object *self);
 int gpu_give_back(struct view_object *self);
 enum { GPU_NOT = 1, GPU_HELD = 2 };
 
-/* turns.c */
+/* iterator.c */
 PyObject *turns_new(struct consumer_object *consumer);
 
 /* One field of a view or loan, or (index -1) its raw bytes. What it shows is there as long as it. */
