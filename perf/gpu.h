@@ -7,10 +7,9 @@
 #define PERF_GPU_H
 
 #include "common.h"
+#include "device.h"
 
 #include <slipring/cuda.h>
-#include <slipring/device.h>
-
 struct gpu {
     int (*init)(unsigned flags);
     int (*device_get)(int *device, int ordinal);

@@ -28,16 +28,20 @@ for header in "$source"/include/slipring/*.h; do
     cmp "$header" "$prefix/include/slipring/${header##*/}" || fail "header ${header##*/}"
 done
 
-# check_names LIBRARY MAP VERSION: its names are those of the map, each with its version, and no others.
+# check_names LIBRARY MAP NODE: it exports the names of the map, each with its node, and no others. The
+# node must be there.
 check_names()
 {
     readelf -d "$lib/$1.so" | grep -q "SONAME.*\[$1\.so\.0\]" || fail "$1: SONAME"
     nm -D --defined-only --with-symbol-versions "$lib/$1.so" |
         awk '$2 != "A" { print $3 }' | sort >"$work/exported"
-    sed -n "s/^ *\(slipring_[a-z0-9_]*\);\$/\1@@$3/p" "$source/$2" | sort >"$work/mapped"
+    awk '/\{$/ { node = $1 } /^ *slipring_/ { sub(/;/, ""); print $1 "@@" node }' "$source/$2" |
+        sort >"$work/mapped"
+    grep -q "@@$3\$" "$work/mapped" || fail "$1: no node $3"
     [ -s "$work/mapped" ] && diff "$work/mapped" "$work/exported" || fail "$1: exported symbols"
 }
 check_names libslipring src/slipring.map SLIPRING_0.1
+check_names libslipring src/slipring.map SLIPRING_PRIVATE
 check_names libslipring-cuda src/cuda/slipring-cuda.map SLIPRING_CUDA_0.1
 # It links nothing of CUDA, and has a pkg-config file of its own.
 ! readelf -d "$lib/libslipring-cuda.so" | grep -q 'NEEDED.*cuda' || fail "links CUDA"

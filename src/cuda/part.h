@@ -10,8 +10,7 @@
 #define SLR_CUDA_PART_H
 
 #include "driver.h"
-
-#include <slipring/device.h>
+#include "device.h"
 
 #include <pthread.h>
 #include <stdbool.h>

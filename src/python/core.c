@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The core that a ring's objects share (core.h): made, ended, its fields found. */
 #include "gpu/gpu.h"
-
-#include <slipring/device.h>
+#include "device.h"
 
 struct core *core_hold(struct core *core)
 {

@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What a part that serves a device asks of the core (slipring/device.h). */
+/* What a part that serves a device asks of the core (src/device.h). */
 #include "ring/acquire.h"
 #include "ring/group.h"
 #include "ring/members.h"
 #include "ring/reclaim.h"
-
-#include <slipring/device.h>
+#include "device.h"
 
 #include <errno.h>
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Publishing by a device's stores (slipring/device.h).
+ * Publishing by a device's stores (src/device.h).
  *
  * The headers of a slot are written here, before the device may store its stamp; the cursor follows
  * the stamps, raised by whoever looks. While stamps may come the handle is lent: a claim or publish of
@@ -10,8 +10,7 @@
 #include "ring/handle.h"
 #include "ring/recover.h"
 #include "ring/slot.h"
-
-#include <slipring/device.h>
+#include "device.h"
 
 #include <errno.h>
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Whoever hands a release or a publish to a device is killed, and frozen, at every instruction of what
- * the processor does for it (slipring/device.h): libslipring-cuda touches what is shared by these calls
+ * the processor does for it (src/device.h): libslipring-cuda touches what is shared by these calls
  * alone. The device is played: its stores are made by the victim, and what a device would still have
  * under way when its process dies is stored after the death. Survivors go on and read each message
  * whole, in order; such a store frees nobody's slot, and is in time for whoever takes over; then all
@@ -15,8 +15,7 @@
 #define _GNU_SOURCE
 #include "proc.h"
 #include "stepkill.h"
-
-#include <slipring/device.h>
+#include "device.h"
 
 #define SLOTS 8u /* asked for, which become a page's worth */
 #define SLOTS_MOST 64u

@@ -9,10 +9,9 @@
 
 #include "../support/proc.h"
 #include "standin.h"
+#include "device.h"
 
 #include <slipring/cuda.h>
-#include <slipring/device.h>
-
 struct gpu {
     int (*init)(unsigned flags);
     int (*device_name)(char *name, int bytes, int device);

@@ -48,7 +48,7 @@ rm -f "$work"/slipring/_slipring*.so
 # shellcheck disable=SC2046
 ${CC:-cc} -std=c11 -O1 -g -fPIC -shared -fvisibility=hidden -D_GNU_SOURCE -Wall -Wextra -Werror \
     -Wno-cast-function-type -Wno-missing-field-initializers -isystem "$include" \
-    -I"$root/include" -iquote "$root/src/python" $(find "$root/src/python" -name "*.c") \
+    -I"$root/include" -iquote "$root/src/python" -iquote "$root/src" $(find "$root/src/python" -name "*.c") \
     -o "$work/slipring/_slipring$suffix" "$core" \
     $(pkg-config --libs hwloc liburcu-bp liburcu-cds libxxhash) -pthread
 cd "$here"

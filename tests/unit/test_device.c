@@ -9,10 +9,9 @@
  */
 #include "proc.h"
 
-#include <slipring/device.h>
-
 #include "ring/recover.h"
 #include "ring/slot.h"
+#include "device.h"
 
 #define SLOTS 1024u /* a compact ring has no fewer: a page, which may be of 64 KiB */
 

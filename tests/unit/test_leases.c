@@ -10,10 +10,9 @@
 #include "ring/recover.h"
 #include "proc.h"
 
-#include <slipring/device.h>
-
 #include "ring/group.h"
 #include "ring/members.h"
+#include "device.h"
 
 static struct slipring_consumer *join(struct slipring_ring *ring)
 {

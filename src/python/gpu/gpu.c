@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Pinned rings of this process: found, pinned, let go. */
 #include "gpu/gpu.h"
-
-#include <slipring/device.h>
+#include "device.h"
 
 #include <errno.h>
 #include <pthread.h>

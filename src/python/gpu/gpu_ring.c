@@ -4,8 +4,7 @@
 
 #include "ring/ring.h"
 #include "ring/view.h"
-
-#include <slipring/device.h>
+#include "device.h"
 
 #include <errno.h>
 

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
  * @file
- * What a part that serves a device needs of the core: where the memory lies that a device reads and
- * writes. libslipring-cuda is built on this header; programs seldom need it. Not in slipring.h.
+ * What libslipring-cuda and the Python extension need of the core: where the memory lies that a device
+ * reads and writes, and the steps of claim, publish and release that a device takes. This header is not
+ * installed, and its functions may change in any release (node SLIPRING_PRIVATE of slipring.map).
  */
 #ifndef SLIPRING_DEVICE_H
 #define SLIPRING_DEVICE_H
