@@ -2,9 +2,8 @@
 /*
  * The list of this process's lock descriptions, and what a fork does to it.
  *
- * A description is opened, listed, closed and unlisted under one mutex, which fork holds: so the
- * child never inherits a description that its handler does not know, and no description is closed
- * twice.
+ * A description is opened, listed, closed and unlisted under one mutex, which fork holds. So the child
+ * never inherits a description that its handler does not know, and none is closed twice.
  */
 #define _GNU_SOURCE
 #include "base/liveness.h"

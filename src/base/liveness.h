@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Who is alive. A member holds an open-file-description lock on its byte of the control file; the
- * kernel drops it when the process dies, however it dies, and at no other time: not when it is
- * stopped, not when it closes another descriptor of the file, not when its pid is reused. Probing
- * costs a system call, so it is done on slow paths only.
+ * Liveness: is a member's process alive? A member holds an open-file-description lock on its byte of
+ * the control file. The kernel drops the lock when the process dies, however it dies, and at no other
+ * time: not when the process is stopped, closes another descriptor of the file, or has a pid that is
+ * used again later. A probe costs a system call, so only slow paths make one.
  *
- * One private description per handle. A forked child would keep its parent's locks alive, so every
- * description is listed here and closed in the child (pthread_atfork); a child made by _Fork() or
- * a raw clone() skips that and keeps its parent "alive" until it execs or exits.
+ * Each handle has a private description. A forked child would keep its parent's locks alive, so every
+ * description is listed here and closed in the child (pthread_atfork). A child made by _Fork() or a raw
+ * clone() skips that and keeps its parent "alive" until it execs or exits.
  */
 #ifndef SLR_LIVENESS_H
 #define SLR_LIVENESS_H

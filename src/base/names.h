@@ -22,9 +22,10 @@
 #define SLR_SHM "/dev/shm"
 #define SLR_PATH_BYTES 264 /* directory, dot, name, dot, 32 digits, NUL */
 
-/* Bytes of a control file that processes lock, with the same meaning in every kind of object. */
-#define SLR_LOCK_PRESENCE                                                                          \
-    0u /* shared by every open handle; exclusive to remove a vanishing object */
+/* Bytes of a control file that processes lock, with the same meaning in every kind of object. PRESENCE:
+ * shared by every open handle, exclusive to remove an object that vanishes with its last handle. UNLINK:
+ * exclusive, by a process that removes the name. */
+#define SLR_LOCK_PRESENCE 0u
 #define SLR_LOCK_UNLINK 2u
 
 /* 0, or -EINVAL with the rule that the name breaks. */

@@ -47,15 +47,15 @@ int slr_object_check_memory(uint64_t bytes, const struct slr_caller *caller)
                     caller->thing, (bytes >> 20) + 1, available >> 20, caller->thing);
 }
 
-int slr_object_check_limit(uint64_t largest, const struct slr_caller *caller)
+int slr_object_check_limit(uint64_t bytes, const struct slr_caller *caller)
 {
     struct rlimit limit;
     if (getrlimit(RLIMIT_FSIZE, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY &&
-        limit.rlim_cur < largest) {
+        limit.rlim_cur < bytes) {
         return slr_fail(caller->error, -EFBIG, caller->call,
                         "the %s needs files of %" PRIu64 " bytes, this process may write %" PRIu64
                         ": raise the limit (ulimit -f) or ask for a smaller %s",
-                        caller->thing, largest, (uint64_t)limit.rlim_cur, caller->thing);
+                        caller->thing, bytes, (uint64_t)limit.rlim_cur, caller->thing);
     }
     return 0;
 }
@@ -108,8 +108,8 @@ int slr_object_create(const struct slr_object_config *config, const struct slr_c
     return code < 0 ? fail_create(config, caller, "ftruncate", code) : 0;
 }
 
-/* In chunks with signals blocked: an interrupted call gives everything back and would never end
- * under a fast timer; a whole ring would hold up signals for seconds. */
+/* In chunks, with signals blocked. A call that is interrupted gives all of it back, so that it would never
+ * end under a fast timer; and one call for all of a large object would hold up signals for seconds. */
 int slr_object_allocate(int fd, uint64_t from, uint64_t bytes)
 {
     int code = 0;

@@ -21,7 +21,7 @@
 
 #define SLR_HUGE_PAGE (UINT64_C(2) << 20)
 
-/* Who asks, for the texts of errors. */
+/* The public call that fails, and what it makes or opens: for error texts. */
 struct slr_caller {
     const char *call;  /* the public function */
     const char *thing; /* "ring" */
@@ -36,15 +36,15 @@ struct slr_object_config {
     uint32_t mode;   /* permission bits */
     int64_t gid;     /* group, or -1 for the process's own */
     uint64_t bytes;  /* size; with huge a multiple of SLR_HUGE_PAGE */
-    uint64_t needed; /* size of all objects of the thing, for the texts of errors */
+    uint64_t needed; /* size of all its objects, for error texts */
 };
 
-/* Is there room for so much memory, and may this process write a file of `largest` bytes? 0, -ENOSPC or
- * -EFBIG. A memfd has no quota, and /dev/shm may be as large as the memory. So the allocation would
- * succeed beyond the available memory, and the OOM killer would act later; and the kernel answers a
- * file beyond the process's limit with SIGXFSZ, which kills. */
+/* Check that so much memory is available: 0 or -ENOSPC. A memfd has no quota, and /dev/shm may be as large
+ * as the memory. So the allocation would succeed, and the OOM killer would act later. */
 int slr_object_check_memory(uint64_t bytes, const struct slr_caller *caller);
-int slr_object_check_limit(uint64_t largest, const struct slr_caller *caller);
+/* Check that this process may write a file of so many bytes: 0 or -EFBIG. Beyond its limit the kernel
+ * sends SIGXFSZ, which kills. */
+int slr_object_check_limit(uint64_t bytes, const struct slr_caller *caller);
 
 /* A new object without a name, of its final size, with nothing allocated yet: 0 and *fd. */
 int slr_object_create(const struct slr_object_config *config, const struct slr_caller *caller,
@@ -83,7 +83,7 @@ int slr_object_read(int fd, void *buffer, size_t bytes, uint64_t offset);
 
 /* ---- its memory (object_map.c) ---- */
 
-/* Bytes of a page, as the system has it. */
+/* Bytes of a page of this system. */
 uint64_t slr_page_bytes(void);
 
 /* Reserve address space, inaccessible, aligned to a power of two: 0 or a negative errno. */
@@ -92,8 +92,8 @@ int slr_object_reserve(uint64_t bytes, uint64_t align, uint8_t **memory);
 int slr_object_map(int fd, uint64_t from, uint64_t bytes, bool write, uint8_t *memory);
 /* Touch every page, so that no later access faults. With write, pages are made writable. */
 void slr_object_populate(uint8_t *memory, uint64_t bytes, bool write);
-/* Ask for transparent huge pages and touch the memory, before it is allocated. Without room this takes
- * what there is, and no signal comes. */
+/* Ask for transparent huge pages and touch the memory, before it is allocated. If memory is short, less of
+ * it is touched, and no signal comes. */
 void slr_object_ask_huge(void *memory, uint64_t bytes);
 /* Join the allocated pages to huge ones where the kernel can. */
 void slr_object_collapse(void *memory, uint64_t bytes);
