@@ -151,7 +151,7 @@ static size_t printable_at(const uint8_t *text, size_t size)
         if ((text[i] & 0xc0) != 0x80) {
             return 0;
         }
-        code = code * 64 + (text[i] & 0x3f);
+        code = code << 6 | (text[i] & 0x3f);
     }
     const bool shortest = length == 2 || code >= (length == 3 ? 0x800u : 0x10000u);
     const bool surrogate = code >= 0xd800 && code < 0xe000;

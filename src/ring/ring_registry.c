@@ -26,7 +26,6 @@
 #include <string.h>
 
 #define BUCKETS 256u /* fixed: resizing would need a thread */
-#define HALF 32u     /* of the bits of a hash */
 
 struct slr_registry_entry {
     struct cds_lfht_node node;
@@ -99,7 +98,7 @@ static unsigned long hash_name(const char *name)
     for (; *name != '\0'; name++) {
         hash = (hash ^ (uint8_t)*name) * UINT64_C(0x100000001b3);
     }
-    return (unsigned long)(hash ^ hash >> HALF);
+    return (unsigned long)(hash ^ hash >> 32);
 }
 
 static int match(struct cds_lfht_node *node, const void *key)
