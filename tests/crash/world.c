@@ -78,9 +78,11 @@ bool world_copies(const struct world *w)
     return !world_blocks(w) && w->variant->geometry != SLIPRING_GEOMETRY_TENSOR;
 }
 
+/* Not where a producer sleeps behind the victim: on a busy machine it would evict the victim before
+ * that even starts, and nobody would be left to be woken. */
 bool world_evicts(const struct world *w)
 {
-    return world_blocks(w) && (w->freeze || w->op->flags & OP_EVICTS);
+    return world_blocks(w) && !(w->op->flags & OP_WAKES) && (w->freeze || w->op->flags & OP_EVICTS);
 }
 
 uint64_t world_pending(const struct world *w)
