@@ -12,6 +12,8 @@ ROOT = pathlib.Path(__file__).parents[1]
 FLAGS = ["-std=c11", "-Wall", "-Wextra", "-Wpedantic", "-Werror", "-fsyntax-only", "-x", "c",
          "-I", str(ROOT / "include")]
 
+AT_LEAST = 4  # blocks, so that a change of their form cannot hide them
+
 compiled = 0
 for section in re.split(r"^## ", (ROOT / "README.md").read_text(), flags=re.M)[1:]:
     blocks = re.findall(r"^```c\n(.*?)^```", section, re.M | re.S)
@@ -26,6 +28,6 @@ for section in re.split(r"^## ", (ROOT / "README.md").read_text(), flags=re.M)[1
     if subprocess.run(sys.argv[1:] + FLAGS + flags + ["-"], input=code, text=True).returncode != 0:
         sys.exit("readme: a C block of \"%s\" does not compile" % section.split("\n")[0])
     compiled += len(blocks)
-if compiled == 0:
-    sys.exit("readme: no C block was found")
+if compiled < AT_LEAST:
+    sys.exit("readme: %d C blocks found, at least %d expected" % (compiled, AT_LEAST))
 print("readme: %d C blocks compile" % compiled)
