@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Names of shared objects (names.h).
+ * Names in /dev/shm (names.h).
  *
  * Nothing here waits, except slr_name_lock(): another process may be removing the same name, and is
  * waited for no longer than UNLINK_WAIT.
@@ -158,6 +158,7 @@ void slr_file_names_free(struct slr_file_names *files)
         free(files->names[i]);
     }
     free(files->names);
+    memset(files, 0, sizeof *files);
 }
 
 static int add_file(struct slr_file_names *files, const char *name)

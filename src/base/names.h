@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Names of shared objects: which are allowed, where their files lie, and what they lead to.
+ * Names in /dev/shm: which are allowed, where their files lie, and what they lead to.
  *
- * An object NAME is two files of /dev/shm: control as NAME, data as .NAME.UUID (32 hexadecimal digits,
- * the uuid that both carry). What the files hold is not known here.
+ * A NAME stands for two objects: control, the file NAME, and data, the file .NAME.UUID (32 hexadecimal
+ * digits, the uuid that both carry). What the files hold is not known here.
  *
  * A process removes a name only while it holds SLR_LOCK_UNLINK of the control file and has checked
- * under that lock that the name still leads to it. So no process removes an object that took the name
- * in the meantime.
+ * under that lock that the name still leads to it. So no process removes what took the name in the
+ * meantime.
  */
 #ifndef SLR_NAMES_H
 #define SLR_NAMES_H
@@ -23,8 +23,8 @@
 #define SLR_PATH_BYTES 264 /* directory, dot, name, dot, 32 digits, NUL */
 
 /* Bytes of a control file that processes lock, with the same meaning in every kind of object. PRESENCE:
- * shared by every open handle, exclusive to remove an object that vanishes with its last handle. UNLINK:
- * exclusive, by a process that removes the name. */
+ * shared by every open handle, exclusive to remove what vanishes with its last handle. UNLINK: exclusive,
+ * by a process that removes the name. A structure gives the other bytes their meaning (ring/layout.h). */
 #define SLR_LOCK_PRESENCE 0u
 #define SLR_LOCK_UNLINK 2u
 
@@ -51,8 +51,8 @@ struct slr_file_names {
     char **names;
     size_t count, room;
 };
-int slr_file_names_read(
-    struct slr_file_names *files); /* 0 or a negative errno; then there are none */
+/* 0, or a negative errno; then the list is empty, and there is nothing to free. */
+int slr_file_names_read(struct slr_file_names *files);
 void slr_file_names_free(struct slr_file_names *files);
 
 #endif

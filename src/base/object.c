@@ -43,8 +43,8 @@ int slr_object_check_memory(uint64_t bytes, const struct slr_caller *caller)
     }
     return slr_fail(caller->error, -ENOSPC, caller->call,
                     "no memory for the %s: %" PRIu64 " MiB are needed, %" PRIu64
-                    " MiB are available; ask for a smaller %s",
-                    caller->thing, (bytes >> 20) + 1, available >> 20, caller->thing);
+                    " MiB are available; ask for %s",
+                    caller->thing, (bytes >> 20) + 1, available >> 20, caller->smaller);
 }
 
 int slr_object_check_limit(uint64_t bytes, const struct slr_caller *caller)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * One shared object: a file of /dev/shm, or memory without a name (a memfd). Rings, queues and arenas
- * are made of one or two of them.
+ * One shared object: a file of /dev/shm, or memory without a name (a memfd). A ring has two of them, data
+ * and control.
  *
  * A new object has no name while it is sized, allocated and filled, so that it is gone if its maker is
  * killed. slr_object_link() gives it its name at the end, or slr_object_seal() its fixed size.
@@ -23,8 +23,9 @@
 
 /* The public call that fails, and what it makes or opens: for error texts. */
 struct slr_caller {
-    const char *call;  /* the public function */
-    const char *thing; /* "ring" */
+    const char *call;    /* the public function */
+    const char *thing;   /* "ring" */
+    const char *smaller; /* what to ask for when memory is short: "fewer or smaller slots" */
     struct slipring_error *error;
 };
 

@@ -2,7 +2,6 @@
 #include "ring/acquire.h"
 
 #include "ring/group.h"
-#include "ring/members.h"
 #include "ring/recover.h"
 #include "ring/released.h"
 

@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What a part that serves a device asks of the core (src/device.h). */
 #include "ring/acquire.h"
-#include "ring/group.h"
-#include "ring/members.h"
 #include "ring/reclaim.h"
+#include "ring/words.h"
 #include "device.h"
 
 #include <errno.h>
@@ -181,7 +180,7 @@ void slipring_consumer_device_table(const struct slipring_consumer *consumer,
         .words = (void *)consumer->releases,
         .value =
             slr_lease(consumer->cell, slr_cell_generation(consumer->word), 0, SLR_LEASE_DONE, 1),
-        .lap_mask = (UINT64_C(1) << SLR_LEASE_LAP_BITS) - 1,
+        .lap_mask = SLR_LEASE_LAP_MASK,
         .lap_shift = SLR_LEASE_LAP_SHIFT,
         .has_header = !slr_is_compact(segment),
         .slot_bytes = segment->geometry.slot_bytes,

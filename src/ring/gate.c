@@ -2,7 +2,6 @@
 #include "ring/gate.h"
 
 #include "ring/group.h"
-#include "ring/members.h"
 #include "ring/recover.h"
 #include "ring/released.h"
 #include "ring/slot.h"

@@ -10,6 +10,7 @@
  * never 0 and so is taken as asked.
  */
 #define _GNU_SOURCE
+#include "base/object.h"
 #include "ring/segment.h"
 
 #include <errno.h>
@@ -26,7 +27,6 @@
 #define GROUPS_DEFAULT 64u
 #define COUNTS_MAX SLR_MEMBERS_MAX
 #define OBJECT_MAX (UINT64_C(1) << 46)
-#define HUGE_PAGE (UINT64_C(2) << 20)
 #define SMALL_AREA (UINT64_C(4) << 20) /* what rounding up may cost a small ring */
 #define RAISE_MAX 64u                  /* times the slots asked for */
 #define STRIDE_STEP_MAX (UINT64_C(64) << 10)
@@ -498,7 +498,7 @@ int slr_geometry_plan(const struct slipring_config *config, struct slr_geometry 
     struct plan plan = {.config = config, .g = &g, .error = error};
     plan.page = (uint64_t)sysconf(_SC_PAGESIZE);
     plan.unit =
-        (config->flags & SLIPRING_HUGE_PAGES) != 0 ? max_of(HUGE_PAGE, plan.page) : plan.page;
+        (config->flags & SLIPRING_HUGE_PAGES) != 0 ? max_of(SLR_HUGE_PAGE, plan.page) : plan.page;
     uint64_t step = 0;
     int code = plan_scalars(&plan);
     code = code < 0 ? code : plan_lasting(&plan);

@@ -22,10 +22,9 @@
 void slr_group_reset_leases(struct slr_segment *segment, uint32_t group, uint64_t start)
 {
     const uint32_t generation = slr_group_generation(slr_load64(&segment->groups[group].word));
-    const uint64_t before = (UINT64_C(1) << SLR_LEASE_LAP_BITS) - 1; /* one lap back */
+    const uint64_t before = SLR_LEASE_LAP_MASK; /* one lap back */
     for (uint64_t i = 0; i < slr_slots(segment); i++) {
-        const uint64_t lap =
-            (slr_lap(segment, start + i) + before) & ((UINT64_C(1) << SLR_LEASE_LAP_BITS) - 1);
+        const uint64_t lap = (slr_lap(segment, start + i) + before) & SLR_LEASE_LAP_MASK;
         /* Relaxed: the group is not live yet. The generation makes these words differ from all
          * that a member of an earlier group may still expect to find. */
         slr_store64(slr_lease_word(segment, group, start + i),

@@ -58,9 +58,9 @@ void slr_lease_untake(struct slipring_consumer *consumer, uint64_t first, uint64
 /* Finish the message at sequence: 0, -ESTALE if it is not ours any more, -EINVAL if we did. */
 int slr_lease_finish(struct slipring_consumer *consumer, uint64_t sequence);
 
-/* Evicting group, out of patience: if the first unfinished slot is somebody's, evict who holds it
- * and the next ones, whose messages others then get; if nobody took it, drop it and the next ones
- * that nobody took, to make room for slots slots. */
+/* Called for an evicting group that is out of patience. If a member holds the first unfinished slot, evict
+ * it, and the members that hold the next ones; other members then get their messages. If no member took
+ * that slot, drop it and the next ones that none took, to make room for `slots` slots. */
 void slr_group_evict(struct slipring_ring *ring, uint32_t group, uint64_t slots);
 
 /* Is everything before end finished, or in this member's own hands (which nobody else will get

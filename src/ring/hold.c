@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "ring/hold.h"
 
-#include "ring/members.h"
-
 #include <errno.h>
 
 #ifndef SLR_HOLD_LOOKS /* a model has fewer */

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Leases of groups of many; the states are drawn in group.h. */
 #include "ring/group.h"
-#include "ring/members.h"
 #include "ring/recover.h"
 #include "ring/released.h"
 

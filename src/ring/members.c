@@ -2,8 +2,6 @@
 #include "ring/members.h"
 
 #include "base/sequence.h"
-#include "ring/group.h"
-#include "ring/hold.h"
 #include "ring/recover.h"
 
 #include <errno.h>

@@ -10,7 +10,6 @@
  */
 #include "ring/gate.h"
 #include "ring/hold.h"
-#include "ring/members.h"
 #include "ring/recover.h"
 #include "ring/slot.h"
 

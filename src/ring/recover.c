@@ -120,7 +120,7 @@ static void undo(struct slipring_ring *ring, uint32_t cell, uint64_t word, uint3
         slr_lease_return_all(segment, group, cell, generation, cause);
     } else if (slr_group_lasting(segment, group)) {
         /* The next member goes on where this one stopped. The value is this member's only if the
-         * cell is still its own after the load: who has it next stores its word first. */
+         * cell is still its own after the load: its next owner stores its word first. */
         const uint64_t released = slr_cell_released(segment, cell, word); /* RELEASE */
         if (slr_load64(&segment->cells[cell].word) == word) {
             slr_raise64(&segment->groups[group].position, released); /* RELEASE */

@@ -10,8 +10,7 @@
  * The cell comes last of its own words. So a reaper that dies half-way leaves a cell that still looks
  * dead, and the next reaper repeats the work without harm. Two reapers at once do no more than one.
  *
- * A member locks its cell's byte before it shows the cell. So a cell that is shown and not locked
- * belongs to a dead member (REAP).
+ * A cell that is shown and not locked belongs to a dead member (members.h).
  */
 #ifndef SLR_RECOVER_H
 #define SLR_RECOVER_H
@@ -36,8 +35,9 @@ void slr_cell_reap(struct slipring_ring *ring, uint32_t cell, uint64_t word, uin
 /* Reap every dead member; how many there were. */
 int slr_members_reap_all(struct slipring_ring *ring);
 
-/* Reap the dead members of a group; those that hold a slot of an overwrite ring. */
+/* Reap the dead members of a group. */
 void slr_group_reap(struct slipring_ring *ring, uint32_t group);
+/* Reap the dead readers that hold a slot of an overwrite ring, and drop holds of no reader. */
 void slr_hold_reap(struct slipring_ring *ring);
 
 /* Has the group a living member? Then *pid is one's, for display. */

@@ -10,7 +10,7 @@
  * the next member that finishes or recovers goes on. */
 #define SLR_ADVANCE_LAPS 8u
 
-/* Slots of the message at a sequence that a group's position passes. A slot that was passed over keeps
+/* How many slots a group's position moves for the message at sequence. A slot that was passed over keeps
  * another message's header and counts as one. Where no message spans, the slot is not looked at: its
  * line is another member's, and costs more than all the rest of a step. */
 static inline uint64_t slr_lease_slots(const struct slr_segment *segment, uint64_t sequence)

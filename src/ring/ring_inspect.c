@@ -12,10 +12,8 @@
  */
 #define _GNU_SOURCE
 #include "base/sequence.h"
-#include "ring/group.h"
 #include "ring/handle.h"
-#include "ring/members.h"
-#include "ring/recover.h"
+#include "ring/words.h"
 
 #include <errno.h>
 #include <string.h>
@@ -333,8 +331,7 @@ static void count_held(const struct slr_segment *segment, struct slipring_member
         return;
     }
     const uint64_t word = slr_load64(&segment->cells[cell].word); /* display */
-    const uint32_t mask = (UINT32_C(1) << SLR_LEASE_GENERATION_BITS) - 1;
-    if (((slr_cell_generation(word) ^ generation) & mask) == 0) {
+    if (slr_lease_cut(slr_cell_generation(word)) == slr_lease_cut(generation)) {
         array[low].held++;
     }
 }
@@ -368,7 +365,7 @@ static void count_holds(const struct slr_segment *segment, struct slipring_membe
 {
     for (uint32_t i = 0; i < segment->geometry.hold_max; i++) {
         const uint64_t hold = slr_load64(&segment->holds[i]); /* display */
-        if (hold != 0) {
+        if (hold != 0) { /* a scribbled one that names no cell is not counted */
             count_held(segment, array, count, slr_hold_cell(hold), slr_hold_generation(hold));
         }
     }

@@ -11,7 +11,6 @@
 #include "base/object.h"
 #include "base/os.h"
 #include "ring/handle.h"
-#include "ring/members.h"
 #include "ring/recover.h"
 #include "ring/ring_name.h"
 

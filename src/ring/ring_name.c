@@ -132,7 +132,8 @@ int slr_ring_name_vanish(const char *name)
         code = read_flags(name, &head, &flags, &created_ns);
         const bool goes = code == -ENOENT || (code == 0 && (flags & SLIPRING_VANISH) != 0);
         code = code == -ENOENT ? 0 : code;
-        /* Exclusive: nobody has it open, and who comes meanwhile waits for the outcome. */
+        /* Exclusive: no process has it open, and one that opens it meanwhile waits for the
+         * outcome. */
         if (goes && slr_os_lock(fd, SLR_LOCK_PRESENCE, false) == 0) {
             code = slr_ring_name_remove(name, fd, head.uuid);
             code = code == 0 ? 1 : code;

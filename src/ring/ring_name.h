@@ -2,10 +2,11 @@
 /*
  * What a ring's name leads to, and its removal.
  *
- * Creation links data first, removal unlinks control first, so a control file always has its data
- * beside it. A data file without its control file is litter: its maker, or the process that removed
- * the ring, was killed in between. While a ring is being made its data file is not litter: until the
- * control file is linked its maker holds SLR_LOCK_PRESENCE of the *data* file.
+ * Creation links data first and removal unlinks control first, so a control file has its data beside
+ * it unless somebody else removed that. A data file without its control file is litter: its maker, or
+ * the process that removed the ring, was killed in between. While a ring is being made its data file
+ * is not litter: until the control file is linked its maker holds SLR_LOCK_PRESENCE of the *data*
+ * file.
  */
 #ifndef SLR_RING_NAME_H
 #define SLR_RING_NAME_H
@@ -19,6 +20,12 @@
 #include <stdbool.h>
 #include <sys/stat.h>
 #include <sys/types.h>
+
+_Static_assert(SLR_LOCK_PRODUCER != SLR_LOCK_PRESENCE && SLR_LOCK_PRODUCER != SLR_LOCK_UNLINK &&
+                   SLR_LOCK_JOIN != SLR_LOCK_PRESENCE && SLR_LOCK_JOIN != SLR_LOCK_UNLINK &&
+                   SLR_LOCK_JOIN != SLR_LOCK_PRODUCER && SLR_LOCK_CELL > SLR_LOCK_JOIN &&
+                   SLR_LOCK_CELL > SLR_LOCK_UNLINK,
+               "each lock byte has one meaning");
 
 /* How a control file begins, in this layout version and any other. */
 struct slr_control_head {
@@ -45,7 +52,7 @@ int slr_ring_name_vanish(const char *name);
 /* Remove data files without control, of one name or (NULL) of all (ring_list.c); adds to *removed. */
 int slr_ring_name_sweep(const char *name, uint32_t *removed);
 
-/* Fill the error for a name that exists: owner, age, who has it open, the cure. -EEXIST. */
+/* Fill the error for a name that exists: owner, age, a process that has it open, the cure. -EEXIST. */
 int slr_ring_name_taken(const char *name, struct slipring_error *error);
 
 #endif

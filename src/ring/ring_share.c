@@ -4,8 +4,8 @@
  *
  * One message carries a fixed head and one or two descriptors. What is sent are fresh
  * descriptions: control, because locks belong to descriptions and the receiver's must not be ours;
- * data read-only, because who may write it is told by the inode's mode (whoever may reopens it,
- * slr_segment_write()), not by who sent it.
+ * data read-only, because the inode's mode says which users may write it, not the sender. A process that
+ * may write reopens it (slr_segment_write()).
  */
 #define _GNU_SOURCE
 #include "base/os.h"
@@ -109,8 +109,8 @@ int slipring_ring_send(struct slipring_ring *ring, int socket, uint32_t flags,
         if (code < 0) {
             (void)slr_fail(error, code, "sendmsg",
                            "cannot send over descriptor %d (errno %d): it must be a connected "
-                           "AF_UNIX socket whose other end is open",
-                           socket, -code);
+                           "AF_UNIX socket whose other end is open%s",
+                           socket, -code, sent != 0 ? "; part of it was sent, so close it" : "");
         }
     }
     slr_descriptors_close(&descriptors);

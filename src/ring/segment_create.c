@@ -293,10 +293,12 @@ int slr_segment_create(const char *name, const struct slipring_config *config,
                        struct slr_geometry *plan, struct slr_segment *segment,
                        struct slr_lock *presence, struct slipring_error *error)
 {
-    struct creation c = {.name = name,
-                         .config = config,
-                         .segment = segment,
-                         .caller = {.call = CALL, .thing = "ring", .error = error}};
+    struct creation c = {
+        .name = name,
+        .config = config,
+        .segment = segment,
+        .caller = {
+            .call = CALL, .thing = "ring", .smaller = "fewer or smaller slots", .error = error}};
 
     memset(segment, 0, sizeof *segment);
     presence->fd = -1;

@@ -40,7 +40,7 @@ static int fail_size(struct slipring_error *error, const char *which, int64_t by
                     "not a slipring segment: its %s file has %" PRId64 " bytes", which, bytes);
 }
 
-/* Map control and check how it begins. */
+/* Check how control begins, and note whose file it is. */
 static int open_control(struct slr_segment *segment, const struct stat *status,
                         struct slr_control_head *head, struct slipring_error *error)
 {
@@ -107,7 +107,7 @@ static int read_geometry(struct slr_segment *segment, const struct stat *data_st
     return code;
 }
 
-/* Everything after the descriptors: control head, geometry, mapping. Closes them on failure. */
+/* Everything after the descriptors: geometry, identity, mapping. The caller closes them on failure. */
 static int finish_open(struct slr_segment *segment, const struct stat *data_status,
                        const struct stat *control_status, bool read_only,
                        const struct slr_control_head *head, struct slipring_error *error)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The words of cells, groups, leases, releases, holds and the producer: made and taken apart. No other
- * file shifts or masks them. layout.h names the bits.
+ * The words of cells, groups, leases, releases, holds and the producer: made and taken apart. layout.h
+ * names the bits. consumer_device.c hands those of releases to a device, which stores such words itself.
  */
 #ifndef SLR_WORDS_H
 #define SLR_WORDS_H
@@ -115,7 +115,7 @@ static inline bool slr_group_lasting(const struct slr_segment *segment, uint32_t
 
 static inline uint64_t slr_lap(const struct slr_segment *segment, uint64_t sequence)
 {
-    return (sequence >> segment->slots_log2) & ((UINT64_C(1) << SLR_LEASE_LAP_BITS) - 1);
+    return (sequence >> segment->slots_log2) & SLR_LEASE_LAP_MASK;
 }
 /* What a lease or a hold carries of a cell's generation. */
 static inline uint32_t slr_lease_cut(uint32_t generation)
