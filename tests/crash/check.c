@@ -135,6 +135,8 @@ static void go_on(struct world *w)
 {
     if (w->op->flags & OP_KEPT) {
         kept_return(w);
+        /* Before the next claim, which would evict it if this process were held up for EVICT_NS. */
+        (void)survivor_drain(w, &w->kept);
     }
     if (!w->stop) {
         world_publish(w, w->slots + 3, BY_SURVIVOR);
