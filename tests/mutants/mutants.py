@@ -314,11 +314,11 @@ class Workshop:
         setup = "tsan" if stage == "tsan" else "default"
         log = folder / "meson-logs" / f"mutant-{setup}.json"
         log.unlink(missing_ok=True)
-        self.call("meson", "test", "-C", str(folder), "--no-rebuild", "--suite", suite, "--maxfail",
-                  "1", "--setup", setup, "--logbase", "mutant", "--num-processes", self.jobs,
-                  "--timeout-multiplier", "0.5", *([only] if only else []), env=BRIEFLY)
+        ran = self.call("meson", "test", "-C", str(folder), "--no-rebuild", "--suite", suite,
+                        "--maxfail", "1", "--setup", setup, "--logbase", "mutant", "--num-processes",
+                        self.jobs, "--timeout-multiplier", "0.5", *([only] if only else []), env=BRIEFLY)
         if not log.exists():
-            return None
+            raise Broken(f"no test of suite {suite} ran: " + ran.stdout[-1500:])
         tests = [json.loads(line) for line in log.read_text().splitlines() if line.strip()]
         for test in tests:
             if test["result"] in ("FAIL", "TIMEOUT", "ERROR"):

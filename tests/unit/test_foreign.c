@@ -66,6 +66,10 @@ static void refused(void)
     CHECK_EQ(slipring_ring_from_fds(other[0], control, &got, NULL), -EBADMSG);
     close(other[0]);
     close(other[1]);
+    const int file = open("/proc/self/status", O_RDONLY | O_CLOEXEC); /* of another file system */
+    CHECK_EQ(slipring_ring_from_fds(file, control, &got, &error), -EBADMSG);
+    CHECK(strstr(error.text, "no shared memory") != NULL);
+    close(file);
     const int fds = open_fds();
     const int seals[] = {0, F_SEAL_GROW, F_SEAL_SHRINK, F_SEAL_GROW | F_SEAL_SHRINK};
     for (int i = 0; i < 4; i++) {
