@@ -2,9 +2,14 @@
 """What several files of tests share."""
 import ctypes
 import os
+import signal
 import time
 
 import pytest
+
+# A shell's job in the background ignores Ctrl-C, and so would all processes of the tests.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 LIBC = ctypes.PyDLL(None)  # its calls keep the interpreter's lock
 
