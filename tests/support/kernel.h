@@ -12,6 +12,7 @@
 #include <stdbool.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 
 /* Filters of system calls (seccomp). */
@@ -37,6 +38,37 @@ static inline unsigned kernel_threads(void)
     }
     closedir(threads);
     return count;
+}
+
+/* Does recvmsg() say by MSG_CTRUNC that descriptors were left out? */
+static inline bool kernel_tells_truncation(void)
+{
+    union {
+        char bytes[CMSG_SPACE(2 * sizeof(int))];
+        struct cmsghdr align;
+    } control = {{0}};
+    const int two[2] = {0, 0};
+    int ends[2], got = -1;
+    char byte = 0;
+    struct iovec part = {.iov_base = &byte, .iov_len = 1};
+    struct msghdr head = {.msg_iov = &part,
+                          .msg_iovlen = 1,
+                          .msg_control = control.bytes,
+                          .msg_controllen = sizeof control.bytes};
+    CHECK(socketpair(AF_UNIX, SOCK_STREAM, 0, ends) == 0);
+    struct cmsghdr *rights = CMSG_FIRSTHDR(&head);
+    rights->cmsg_level = SOL_SOCKET;
+    rights->cmsg_type = SCM_RIGHTS;
+    rights->cmsg_len = CMSG_LEN(sizeof two);
+    memcpy(CMSG_DATA(rights), two, sizeof two);
+    CHECK(sendmsg(ends[0], &head, 0) == 1);
+    head.msg_controllen = CMSG_LEN(sizeof(int)); /* room for one */
+    CHECK(recvmsg(ends[1], &head, MSG_CMSG_CLOEXEC) == 1);
+    memcpy(&got, CMSG_DATA(rights), sizeof got);
+    close(got);
+    close(ends[0]);
+    close(ends[1]);
+    return (head.msg_flags & MSG_CTRUNC) != 0;
 }
 
 /* Memory that is zero in a forked child. Tried out, since an emulator may say yes to any advice

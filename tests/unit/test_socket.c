@@ -7,6 +7,7 @@
  */
 #define _GNU_SOURCE
 #include "base/socket.h"
+#include "kernel.h"
 #include "test.h"
 
 #include <fcntl.h>
@@ -130,16 +131,20 @@ static void ends_early(void)
     close(ends[1]);
 }
 
-static void too_many(void)
+static void too_many(bool truncation_is_told)
 {
     const struct message message = {MAGIC, {0}};
     struct slr_descriptors got;
     struct message copy;
     int ends[2];
     connect_ends(ends);
-    send_part(ends[0], &message, sizeof message, SLR_DESCRIPTORS_MAX + 1);
-    CHECK_EQ(receive(ends[1], &copy, &got), -EBADMSG);
-    slr_descriptors_close(&got);
+    if (truncation_is_told) {
+        send_part(ends[0], &message, sizeof message, SLR_DESCRIPTORS_MAX + 1);
+        CHECK_EQ(receive(ends[1], &copy, &got), -EBADMSG);
+        slr_descriptors_close(&got);
+    } else {
+        printf("no MSG_CTRUNC here: too many descriptors in one part were not looked at\n");
+    }
 
     send_part(ends[0], &message, 8, SLR_DESCRIPTORS_MAX - 1);
     send_part(ends[0], &message.text, sizeof message.text, SLR_DESCRIPTORS_MAX - 1);
@@ -174,11 +179,12 @@ static void no_descriptors_left(void)
 
 int main(void)
 {
+    const bool truncation_is_told = kernel_tells_truncation(); /* an emulator loses one meanwhile */
     const int fds = open_fds();
     whole();
     begins_otherwise();
     ends_early();
-    too_many();
+    too_many(truncation_is_told);
     no_descriptors_left();
     CHECK_EQ(open_fds(), fds);
     return 0;
