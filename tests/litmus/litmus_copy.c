@@ -29,7 +29,7 @@ static void run(const struct proc_ring *how, bool data_alone, uint64_t seed)
     struct slipring_consumer *consumer = proc_consumer(ring, how, SLIPRING_OLDEST);
     struct proc child = litmus_source_start(&source);
     uint64_t next = 0, random = seed + 1, buffer[64];
-    for (const int64_t end = proc_in_ms(RUN_MS); slipring_now_ns() < end;) {
+    for (const int64_t end = proc_in_ms(RUN_MS); litmus_goes_on(end, outcomes, OUTCOMES);) {
         struct slipring_view view;
         const int code = slipring_consumer_try_copy(consumer, buffer, sizeof(buffer), &view);
         if (code == -EAGAIN) {

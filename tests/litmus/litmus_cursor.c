@@ -38,7 +38,7 @@ static void run(const struct proc_ring *how, uint64_t seed)
     struct proc child = litmus_source_start(&source);
     const uint64_t slots = proc_info(source.ring).slots;
     uint64_t next = 0, random = seed + 1, several = 0;
-    for (const int64_t end = proc_in_ms(RUN_MS); slipring_now_ns() < end;) {
+    for (const int64_t end = proc_in_ms(RUN_MS); litmus_goes_on(end, outcomes, OUTCOMES);) {
         struct slipring_view view;
         const uint64_t cursor = proc_info(source.ring).cursor;
         const int code = slipring_consumer_try_acquire(consumer, slots, &view);

@@ -66,7 +66,7 @@ int main(void)
     struct proc children[2] = {proc_start(creator, &story), proc_start(creator, &story)};
     proc_hear(&children[0]);
     proc_hear(&children[1]);
-    for (const int64_t end = proc_in_ms(RUN_MS); slipring_now_ns() < end;) {
+    for (const int64_t end = proc_in_ms(RUN_MS); litmus_goes_on(end, outcomes, OUTCOMES);) {
         struct slipring_ring *ring;
         struct slipring_error error = {0};
         const int code = slipring_ring_open(story.name, 0, &ring, &error);

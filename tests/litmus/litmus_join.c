@@ -39,7 +39,7 @@ static void run(const struct proc_ring *how, uint64_t seed)
     struct proc child = litmus_source_start(&source);
     const uint64_t slots = proc_info(source.ring).slots;
     uint64_t random = seed + 1, trial = 0;
-    for (const int64_t end = proc_in_ms(RUN_MS); slipring_now_ns() < end; trial++) {
+    for (const int64_t end = proc_in_ms(RUN_MS); litmus_goes_on(end, outcomes, OUTCOMES); trial++) {
         struct slipring_consumer *consumer = join(source.ring, how, trial);
         struct slipring_view view;
         const int code = slipring_consumer_try_acquire(consumer, slots, &view);

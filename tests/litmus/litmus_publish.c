@@ -47,7 +47,7 @@ static void run(const struct proc_ring *how, bool fast, uint64_t seed)
     struct slipring_consumer *consumer = proc_consumer(source.ring, how, SLIPRING_OLDEST);
     struct proc child = litmus_source_start(&source);
     uint64_t next = 0, random = seed + 1;
-    for (const int64_t end = proc_in_ms(RUN_MS); slipring_now_ns() < end;) {
+    for (const int64_t end = proc_in_ms(RUN_MS); litmus_goes_on(end, outcomes, OUTCOMES);) {
         for (int i = 0; i < 64; i++) {
             const int outcome = look(consumer, how, fast, next);
             outcomes[outcome].count++;

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * A race tested by its outcomes, as in jcstress: many short trials of the two sides of one ordering
- * edge of src/ring/layout.h or src/base/sequence.h, each trial ending in one of the outcomes listed. A forbidden outcome
- * fails the test, and so does one that must be seen and never was: then the two sides never met
- * and the trials prove nothing.
+ * edge of src/ring/layout.h or src/base/sequence.h, each trial ending in one of the outcomes listed. A
+ * forbidden outcome fails the test, and so does one that must be seen and never was: then the two sides
+ * never met and the trials prove nothing.
  */
 #ifndef LITMUS_H
 #define LITMUS_H
@@ -35,6 +35,20 @@ static inline void litmus_judge(const char *title, const struct litmus_outcome *
     }
 }
 
+/* To go on until end_ns, and on a busy machine for longer: until each outcome that must be seen was seen,
+ * or it is clear that one never will be. */
+#define LITMUS_PATIENCE INT64_C(10000000000)
+static inline bool litmus_goes_on(int64_t end_ns, const struct litmus_outcome *outcomes,
+                                  unsigned count)
+{
+    const int64_t now = slipring_now_ns();
+    bool unseen = false;
+    for (unsigned i = 0; i < count; i++) {
+        unseen |= outcomes[i].kind == LITMUS_SEEN && outcomes[i].count == 0;
+    }
+    return now < end_ns || (unseen && now < end_ns + LITMUS_PATIENCE);
+}
+
 /* Up to a few hundred processor cycles, most often none, so that the sides meet at every phase. */
 static inline void litmus_jitter(uint64_t *random)
 {
@@ -43,6 +57,15 @@ static inline void litmus_jitter(uint64_t *random)
         return;
     }
     for (volatile uint64_t i = r >> 32 & 127; i != 0; i--) {
+    }
+}
+
+/* Seldom, and long enough for a side that is always slower to catch up. */
+static inline void litmus_rest(uint64_t *random)
+{
+    if (proc_random(random) % 1024 == 0) {
+        for (volatile uint64_t i = 0; i < 50000; i++) {
+        }
     }
 }
 
@@ -71,6 +94,7 @@ static inline int litmus_source_body(struct proc *self, void *context)
             (*source->gated)++;
         }
         litmus_jitter(&random);
+        litmus_rest(&random);
     }
 }
 
