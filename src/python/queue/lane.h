@@ -88,7 +88,7 @@ struct lane_head {
     uint64_t write_position;
     uint64_t given;     /* attempt << 32 | parts written */
     uint64_t cancelled; /* sequence + 1 of a stream that its putter gave up */
-    uint64_t block_used;
+    uint64_t pad0;
     uint32_t block_count;
     uint32_t announcing; /* the owner is between an item's byte in the pipe and the item */
     /* Written by takers. */

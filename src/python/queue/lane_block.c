@@ -100,6 +100,13 @@ static bool all_free(struct lane_queue *queue, uint32_t lane)
     return true;
 }
 
+/* Where the next block would begin. It follows from the blocks that are counted, so that a process killed
+ * while it adds one loses no memory. */
+static uint64_t used_bytes(const struct lane_block *blocks, uint32_t count)
+{
+    return count == 0 ? 0 : blocks[count - 1].offset + blocks[count - 1].capacity;
+}
+
 /* A block behind the others, where there is room. */
 static struct lane_block *add_block(struct lane_queue *queue, uint32_t lane, uint64_t size)
 {
@@ -107,24 +114,24 @@ static struct lane_block *add_block(struct lane_queue *queue, uint32_t lane, uin
     const struct lane_header *header = queue->header;
     const uint64_t page = 4096;
     const uint64_t capacity = (size + size / 8 + page - 1) / page * page;
-    if (head->block_count == LANE_BLOCKS || capacity > header->block_bytes - head->block_used) {
+    uint64_t used = used_bytes(lane_blocks(queue, lane), head->block_count);
+    if (head->block_count == LANE_BLOCKS || capacity > header->block_bytes - used) {
         if (capacity > header->block_bytes || !all_free(queue, lane)) {
             return NULL;
         }
         head->block_count = 0; /* of other sizes than are wanted now */
-        head->block_used = 0;
+        used = 0;
     }
-    const uint64_t from = header->lane_offset + (lane + 1) * header->lane_stride -
-                          header->block_bytes + head->block_used;
+    const uint64_t from =
+        header->lane_offset + (lane + 1) * header->lane_stride - header->block_bytes + used;
     /* Nothing but blocks of the same place may be in use when this begins anew. */
     if (posix_fallocate(queue->fd, (off_t)from, (off_t)capacity) != 0) {
         return NULL; /* it goes through the lane */
     }
     struct lane_block *block = &lane_blocks(queue, lane)[head->block_count];
-    block->offset = head->block_used;
+    block->offset = used;
     block->capacity = capacity;
     __atomic_store_n(&block->word, BLOCK_FREE, __ATOMIC_RELEASE); /* BLOCK */
-    head->block_used += capacity;
     head->block_count++;
     return block;
 }
